@@ -1,0 +1,25 @@
+"""Units of time.
+
+Inside the core a time is an integer count of nanoseconds since an epoch that only the caller knows, and a
+duration is a difference of two of them. Integers make a simulation exact: the same inputs give the same outputs
+on every machine, which floats do not promise.
+"""
+
+from __future__ import annotations
+
+Time = int
+"""Nanoseconds since the caller's epoch."""
+Duration = int
+"""Nanoseconds between two times."""
+
+US: Duration = 1_000
+MS: Duration = 1_000_000
+SECOND: Duration = 1_000_000_000
+MINUTE: Duration = 60 * SECOND
+
+NEVER: Time = 1 << 62  #: Later than any deadline (146 years); a timer that is off stands here.
+
+
+def seconds(value: float) -> Duration:
+    """The duration of so many seconds, rounded to the nanosecond."""
+    return round(value * SECOND)
