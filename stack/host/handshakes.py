@@ -1,0 +1,159 @@
+"""Passive opens: the listening ports, and the handshakes that have begun at them (RFC 9293 3.10.7.2).
+
+A SYN for a listener makes a half-open record, which waits in the table of flows and in a queue for the time of its
+next SYN-ACK. The three waits are constant, so there is one first-in, first-out queue for each.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from stack.host.counters import Counters
+from stack.host.isn import Numbers
+from stack.host.output import Output
+from stack.host.timeouts import ExpiryQueue
+from stack.tcp.config import TcpOptions
+from stack.tcp.connection import Endpoint
+from stack.tcp.half_open import SYN_ACK_WAITS, HalfOpen, Verdict
+from stack.tcp.listener import Listener
+from stack.tcp.negotiate import header_bytes, offer
+from stack.tcp.seq import MASK
+from stack.tcp.state import CLOSED, State
+from stack.wire.drop import Drop
+from stack.wire.segment import ACK, FIN, RST, SYN, Segment
+from stack.wire.units import Time
+
+
+class Handshakes:
+    """Listeners by port and address, and half-open records in the host's table of flows."""
+
+    __slots__ = ("_counters", "_listeners", "_mtu", "_numbers", "_output", "_waits", "pending")
+
+    def __init__(self, numbers: Numbers, output: Output, counters: Counters, mtu: int) -> None:
+        self._numbers = numbers
+        self._output = output
+        self._counters = counters
+        self._mtu = mtu
+        self._listeners: dict[tuple[int, bytes], Listener] = {}
+        self._waits = [ExpiryQueue[HalfOpen](wait) for wait in SYN_ACK_WAITS]
+        self.pending: dict[bytes, HalfOpen] = {}
+
+    # Listeners.
+
+    def listener_for(self, local: Endpoint) -> Listener | None:
+        """Who listens there: one on that very address before one on all."""
+        address, port = local
+        return self._listeners.get((port, address)) or self._listeners.get((port, b""))
+
+    def listeners(self) -> list[Listener]:
+        return list(self._listeners.values())
+
+    def listens(self, port: int, address: bytes) -> bool:
+        return (port, address) in self._listeners
+
+    def add(self, port: int, address: bytes, backlog: int, options: TcpOptions) -> Listener:
+        """Listen; `OSError(EADDRINUSE)` if somebody does."""
+        if self.listens(port, address):
+            raise OSError(errno.EADDRINUSE, f"port {port} is being listened on already")
+        listener = Listener(address, port, max(backlog, 1), options)
+        self._listeners[port, address] = listener
+        return listener
+
+    def remove(self, listener: Listener, now: Time) -> None:
+        """Stop listening; handshakes that are not complete are reset."""
+        if self._listeners.get((listener.port, listener.address)) is listener:
+            del self._listeners[listener.port, listener.address]
+        for record in [record for record in self.pending.values() if record.listener is listener]:
+            self.forget(record)
+            reset = Segment(
+                record.local[1], record.remote[1], (record.iss + 1) & MASK, record.rcv_nxt, RST | ACK, 0
+            )  # fmt: skip
+            self._output.queue(record.local, record.remote, reset, now, CLOSED, listener.options)
+
+    # Segments.
+
+    def on_segment_to_listener(
+        self, key: bytes, local: Endpoint, remote: Endpoint, seg: Segment, listener: Listener, now: Time
+    ) -> State:
+        """LISTEN (3.10.7.2), after RST and ACK were dealt with: only a SYN means something."""
+        if not seg.flags & SYN:
+            self._counters.drop(Drop.NO_CONNECTION)
+        elif seg.flags & FIN:
+            self._counters.drop(Drop.BAD_FLAGS)
+        elif listener.syn_queue_full:
+            self._counters.drop(Drop.SYN_QUEUE_FULL)
+        else:
+            return self.begin(key, local, remote, seg, listener, now, above=-1).state
+        return listener.state
+
+    def begin(
+        self, key: bytes, local: Endpoint, remote: Endpoint, syn: Segment, listener: Listener, now: Time, above: int
+    ) -> HalfOpen:
+        """Answer a SYN. The initial sequence number is beyond `above`, the last one of an old connection, or -1."""
+        iss = self._numbers.isn(key, now)
+        if above >= 0 and (iss - above) & MASK >= 1 << 31:
+            iss = (above + (1 << 17)) & MASK  # the clock has not come as far as the old connection did (3.4.1)
+        record = HalfOpen(
+            key,
+            local,
+            remote,
+            syn,
+            iss=iss,
+            offer=offer(listener.options, self._mtu, header_bytes(local[0])),
+            ts_offset=self._numbers.timestamp_offset(local[0], remote[0]),
+            listener=listener,
+            now=now,
+        )
+        self.pending[key] = record
+        listener.half_open += 1
+        self._waits[0].add(record, now)
+        self._send(record, record.syn_ack(now), now)
+        return record
+
+    def on_segment(self, record: HalfOpen, seg: Segment, now: Time) -> bool:
+        """A segment for a half-open record; true when the handshake is complete and a connection is to be made."""
+        verdict = record.on_segment(seg, now)
+        if verdict is Verdict.COMPLETE:
+            if not record.listener.accept_queue_full:
+                self.forget(record)
+                return True
+            self._counters.drop(Drop.ACCEPT_QUEUE_FULL)
+        elif verdict is Verdict.REPEAT:
+            self._send(record, record.syn_ack(now), now)
+        elif verdict is Verdict.GONE:
+            self.forget(record)
+        elif verdict is Verdict.RESET:
+            self._counters.drop(Drop.BAD_ACK)
+            self._send(record, Segment(seg.dst_port, seg.src_port, seg.ack, 0, RST, 0), now)
+        else:
+            self._counters.drop(Drop.OUT_OF_WINDOW)
+            if verdict is Verdict.ACK:
+                self._send(record, record.ack(now), now)
+        return False
+
+    def forget(self, record: HalfOpen) -> None:
+        """It is complete, or came to nothing."""
+        if self.pending.get(record.key) is record:
+            del self.pending[record.key]
+            record.listener.half_open -= 1
+
+    # Time.
+
+    def next_timeout(self) -> Time:
+        return min(queue.earliest() for queue in self._waits)
+
+    def on_timeout(self, now: Time) -> None:
+        """Repeat the SYN-ACKs whose wait is over, or give up after the last."""
+        for index, queue in enumerate(self._waits):
+            for record in queue.take_due(now):
+                if self.pending.get(record.key) is not record:
+                    continue
+                if index + 1 < len(self._waits):
+                    self._waits[index + 1].add(record, now)
+                    self._send(record, record.syn_ack(now), now)
+                else:
+                    record.expire()
+                    self.forget(record)
+
+    def _send(self, record: HalfOpen, seg: Segment, now: Time) -> None:
+        self._output.queue(record.local, record.remote, seg, now, record.state, record.listener.options)

@@ -1,0 +1,85 @@
+"""Segments into packets, and the queue of what belongs to no connection.
+
+The host owns the IP header: addresses, hop limit, differentiated services. A TCP checksum leaves partial (the sum of
+the pseudo-header alone); the link completes it, or its device does. The identification field is 0, for a packet that
+must not be fragmented needs none (RFC 6864), and so it tells nobody anything.
+
+Answers to SYNs, resets and ICMP wait in one queue with a bound, because anybody can ask for them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from stack.host.counters import Counters
+from stack.host.trace import TraceEvent
+from stack.tcp.config import TcpOptions
+from stack.tcp.connection import Endpoint
+from stack.tcp.state import State
+from stack.wire import icmp, ip, tcp
+from stack.wire.drop import Drop, WireError
+from stack.wire.ip import PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP
+from stack.wire.packet import PARTIAL, Packet
+from stack.wire.segment import RST, Segment
+from stack.wire.units import Time
+
+MAX_QUEUED = 4096  #: Packets; more are dropped and counted.
+
+
+class Output:
+    """Makes packets, counts and traces them; holds those that no connection will be asked for."""
+
+    __slots__ = ("_queue", "counters", "mtu", "trace")
+
+    def __init__(self, counters: Counters, mtu: int) -> None:
+        self.counters = counters
+        self.mtu = mtu
+        self.trace: Callable[[TraceEvent], None] | None = None
+        self._queue: deque[Packet] = deque()
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def packet(
+        self, local: Endpoint, remote: Endpoint, seg: Segment, now: Time, state: State, options: TcpOptions
+    ) -> Packet:
+        """The packet for a segment; `state` is the sender's, for the trace."""
+        counters = self.counters
+        counters.segments_out += 1
+        if seg.flags & RST:
+            counters.resets_out += 1
+        source, target = local[0], remote[0]
+        header = tcp.encode(seg, tcp.address_sum(source, target))
+        length = len(header) + seg.size
+        head = ip.encode(
+            source, target, PROTO_TCP, length, hop_limit=options.ttl, traffic_class=options.dscp << 2
+        )
+        if self.trace is not None:
+            self.trace(TraceEvent(now, True, local, remote, seg, state))
+        return Packet(head + header, seg.parts, csum=PARTIAL)
+
+    def queue(
+        self, local: Endpoint, remote: Endpoint, seg: Segment, now: Time, state: State, options: TcpOptions
+    ) -> None:
+        """Queue a segment that belongs to no connection."""
+        if len(self._queue) >= MAX_QUEUED:
+            self.counters.drop(Drop.QUEUE_FULL)
+        else:
+            self._queue.append(self.packet(local, remote, seg, now, state, options))
+
+    def queue_icmp(self, local: bytes, remote: bytes, message: icmp.Icmp, hop_limit: int) -> None:
+        """Queue an ICMP message; one that does not fit the link's MTU is refused with `WireError`."""
+        body = icmp.encode(message, local, remote)
+        protocol = PROTO_ICMPV6 if len(local) == 16 else PROTO_ICMP
+        head = ip.encode(local, remote, protocol, len(body), hop_limit=hop_limit)
+        if len(head) + len(body) > self.mtu:
+            raise WireError(Drop.BAD_HEADER, "an echo larger than the link's MTU")
+        if len(self._queue) >= MAX_QUEUED:
+            raise WireError(Drop.QUEUE_FULL)
+        self.counters.icmp_out += 1
+        self._queue.append(Packet(head + body))
+
+    def poll(self) -> Packet | None:
+        """The next queued packet, or None."""
+        return self._queue.popleft() if self._queue else None

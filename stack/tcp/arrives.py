@@ -1,0 +1,346 @@
+"""SEGMENT ARRIVES (RFC 9293 3.10.7), a function a step, in the order of the RFC.
+
+    first    sequence number      acceptable, or answered with an ACK (before it PAWS, RFC 7323 5.3)
+    second   RST                  exact match resets, in the window is challenged (RFC 5961 3.2)
+    third    security             not implemented: nobody uses it
+    fourth   SYN                  challenged (RFC 5961 4.2)
+    fifth    ACK                  in a plausible range (RFC 5961 5.2); then window, recovery, our FIN
+    sixth    URG                  urgent data is delivered in line (RFC 6093)
+    seventh  text                 trimmed to the window, kept in or out of order
+    eighth   FIN
+
+A step returns whether the next one is to be taken. LISTEN and passive SYN-RECEIVED are `stack.tcp.half_open`'s,
+TIME-WAIT is `stack.tcp.time_wait`'s, CLOSED the host's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stack.tcp import errors
+from stack.tcp.negotiate import Agreement
+from stack.tcp.seq import unwrap
+from stack.tcp.state import (
+    CAN_RECEIVE,
+    CLOSED,
+    CLOSING,
+    ESTABLISHED,
+    FIN_WAIT_1,
+    FIN_WAIT_2,
+    LAST_ACK,
+    SYN_RECEIVED,
+    SYN_SENT,
+    TIME_WAIT,
+    Event,
+)
+from stack.wire.drop import Drop
+from stack.wire.packet import Buffer
+from stack.wire.segment import ACK, FIN, RST, SYN, Segment
+from stack.wire.units import MS, NEVER, Duration, Time
+
+if TYPE_CHECKING:
+    from stack.tcp.connection import Connection
+
+CHALLENGE_INTERVAL: Duration = 500 * MS
+"""RFC 5961 7 asks for a limit. Per connection, so that no one can count another's challenges (CVE-2016-5696)."""
+
+OLD_ACK_INTERVAL: Duration = 50 * MS
+"""Between answers to empty segments outside the window: slow enough to end a war of ACKs, and faster than any
+peer's probes of a zero window, each of which must be answered."""
+
+
+def segment_arrives(conn: Connection, seg: Segment, now: Time) -> None:
+    """Do all that `seg` asks for."""
+    if conn.own_state is SYN_SENT:
+        _in_syn_sent(conn, seg, now)
+        return
+    if conn.own_state is CLOSED or conn.own_state is TIME_WAIT:
+        return
+    seq = unwrap(seg.seq, conn.irs, conn.rcv.nxt)
+    flags = seg.flags
+    if flags & SYN and seq == 0 and flags & ACK and conn.own_state is SYN_RECEIVED:
+        # The other half of a simultaneous open: the SYN repeats what is known, the ACK is what counts (figure 8).
+        flags &= ~SYN
+        seq = 1
+    if not (_check_sequence(conn, seg, seq, flags, now) and _check_reset(conn, seq, flags, now)):
+        return
+    if not (_check_syn(conn, flags, now) and _check_ack(conn, seg, seq, flags, now)):
+        return
+    conn.heard_at = now
+    conn.keepalives_unanswered = 0
+    _take_text(conn, seg, seq, now)
+    _take_fin(conn, seg, seq, flags, now)
+
+
+# SYN-SENT (3.10.7.3).
+
+
+def _in_syn_sent(conn: Connection, seg: Segment, now: Time) -> None:
+    snd = conn.snd
+    flags = seg.flags
+    ack = unwrap(seg.ack, conn.iss, snd.una)
+    if flags & ACK and not 0 < ack <= snd.max:
+        conn.drop(Drop.BAD_ACK)
+        if not flags & RST:
+            conn.reply = Segment(conn.local[1], conn.remote[1], seg.ack, 0, RST, 0)
+        return
+    if flags & RST:
+        if flags & ACK:
+            conn.fail(errors.refused(), Event.RECV_RST)
+        else:
+            conn.drop(Drop.BAD_RESET)
+        return
+    if not flags & SYN:
+        conn.drop(Drop.NO_ACK)
+        return
+    conn.irs = seg.seq
+    conn.rcv.nxt = 1
+    conn.rcv.edge = 1 + min(conn.rcv.limit, 0xFFFF)
+    conn.heard_at = conn.progress_at = now
+    conn.agree(Agreement(conn.offer, seg, v6=conn.v6), seg, now)
+    snd.wnd = snd.max_wnd = seg.window  # never scaled on a SYN (RFC 7323 2.2)
+    snd.wl2 = ack if flags & ACK else 0
+    conn.rcv.ack_now = True
+    if not flags & ACK:
+        # Simultaneous open (figure 8): our SYN goes out again, now with an ACK. What it carried is sent again, too.
+        conn.transition(Event.RECV_SYN)
+        snd.recovery.mark_first_lost()
+        snd.force_retransmit = True
+        return
+    _advance(conn, seg, ack, now)
+    conn.transition(Event.RECV_SYN_ACK)
+    conn.on_established(now)
+    _take_text(conn, seg, 1, now)
+    _take_fin(conn, seg, 1, flags, now)
+
+
+# First: the sequence number.
+
+
+def _check_sequence(conn: Connection, seg: Segment, seq: int, flags: int, now: Time) -> bool:
+    rcv = conn.rcv
+    ts = conn.ts
+    reset = flags & RST
+    if ts is not None and not reset:
+        if seg.tsval < 0:
+            # RFC 7323 3.2: once agreed on, every segment but a RST carries the option; others are dropped.
+            conn.drop(Drop.OLD_TIMESTAMP)
+            return False
+        if ts.is_old(seg.tsval, now):
+            conn.drop(Drop.OLD_TIMESTAMP)
+            _acknowledge_stray(conn, seg, now)
+            return False
+    length = seg.size + (1 if flags & SYN else 0) + (flags & FIN)
+    if not _acceptable(seq, length, rcv.nxt, rcv.edge):
+        conn.drop(Drop.OUT_OF_WINDOW)
+        if not reset:
+            if seg.size and seq < rcv.nxt:
+                rcv.on_old_text()
+            else:
+                _acknowledge_stray(conn, seg, now)
+        return False
+    if ts is not None and seg.tsval >= 0 and not reset:
+        # RFC 7323 4.3: TS.Recent comes from the segment that our latest ACK asked for.
+        ts.on_segment(seg.tsval, seq <= rcv.nxt - rcv.unacked, now)
+    return True
+
+
+def _acceptable(seq: int, length: int, nxt: int, edge: int) -> bool:
+    """The four cases of RFC 9293 table 6, with RCV.WND = edge - nxt."""
+    if length == 0:
+        # Deviation: like Linux, an empty segment just at the right edge passes. A peer that has filled the window
+        # while we miss a segment of it has no other number to send its ACKs with.
+        return nxt <= seq <= edge
+    return nxt < edge and seq < edge and seq + length > nxt
+
+
+def _acknowledge_stray(conn: Connection, seg: Segment, now: Time) -> None:
+    """<SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>, not too often where the other end may be doing the same."""
+    if seg.length == 0:
+        if conn.old_acks_at >= 0 and now - conn.old_acks_at < OLD_ACK_INTERVAL:
+            return
+        conn.old_acks_at = now
+    conn.rcv.ack_now = True
+
+
+def _challenge(conn: Connection, now: Time) -> None:
+    """A challenge ACK (RFC 5961 3.2, 4.2): a peer that is really there answers it with an exact reset."""
+    if conn.challenged_at < 0 or now - conn.challenged_at >= CHALLENGE_INTERVAL:
+        conn.challenged_at = now
+        conn.rcv.ack_now = True
+
+
+# Second: RST.
+
+
+def _check_reset(conn: Connection, seq: int, flags: int, now: Time) -> bool:
+    if not flags & RST:
+        return True
+    if seq != conn.rcv.nxt:
+        conn.drop(Drop.BAD_RESET)
+        _challenge(conn, now)
+        return False
+    state = conn.own_state
+    if state is SYN_RECEIVED:
+        conn.fail(errors.refused(), Event.RECV_RST)
+    elif state is CLOSING or state is LAST_ACK:
+        conn.fail(None if conn.rcv.fin_received and conn.reading_closed else errors.reset(), Event.RECV_RST)
+    else:
+        conn.fail(errors.reset(), Event.RECV_RST)
+    return False
+
+
+# Fourth: SYN.
+
+
+def _check_syn(conn: Connection, flags: int, now: Time) -> bool:
+    if not flags & SYN:
+        return True
+    conn.drop(Drop.UNEXPECTED_SYN)
+    _challenge(conn, now)
+    return False
+
+
+# Fifth: ACK.
+
+
+def _check_ack(conn: Connection, seg: Segment, seq: int, flags: int, now: Time) -> bool:
+    if not flags & ACK:
+        conn.drop(Drop.NO_ACK)
+        return False
+    snd = conn.snd
+    ack = unwrap(seg.ack, conn.iss, snd.una)
+    if conn.own_state is SYN_RECEIVED:
+        if not 0 < ack <= snd.max:
+            conn.drop(Drop.BAD_ACK)
+            conn.reply = Segment(conn.local[1], conn.remote[1], seg.ack, 0, RST, 0)
+            return False
+        conn.transition(Event.RECV_ACK_OF_SYN)
+        snd.wl1, snd.wl2 = seq - 1, ack  # whatever this segment says about the window is news
+        conn.on_established(now)
+    if ack > snd.max or ack < snd.una - snd.max_wnd:
+        # RFC 5961 5.2: nobody who has seen our data says this.
+        conn.drop(Drop.BAD_ACK)
+        _acknowledge_stray(conn, seg, now)
+        return False
+    if ack >= snd.una:
+        window_changed = snd.on_window(seg.window << conn.snd_shift, seq, ack)
+        if ack > snd.una:
+            _advance(conn, seg, ack, now)
+        else:
+            _on_same_ack(conn, seg, flags, window_changed, now)
+    return _after_ack(conn, now)
+
+
+def _advance(conn: Connection, seg: Segment, ack: int, now: Time) -> None:
+    """SND.UNA < SEG.ACK =< SND.MAX: something new is acknowledged."""
+    snd = conn.snd
+    full_before = conn.writable
+    echoed: Duration = -1
+    if conn.ts is not None and seg.tsval >= 0:
+        echoed = conn.ts.elapsed(seg.tsecr, now)
+    snd.on_ack(ack, now, echoed)
+    conn.retries = 0
+    conn.progress_at = now
+    conn.persist_interval = 0
+    conn.timers.persist = NEVER
+    if snd.recovery.outstanding:
+        conn.arm_retransmit(now)
+    else:
+        conn.timers.retransmit = NEVER
+    half = conn.options.send_buffer // 2
+    if full_before <= half <= conn.writable:
+        conn.changed = True
+
+
+def _on_same_ack(conn: Connection, seg: Segment, flags: int, window_changed: bool, now: Time) -> None:
+    """SEG.ACK = SND.UNA: a duplicate, an answer to a probe, or just data from the other side."""
+    snd = conn.snd
+    if not snd.recovery.outstanding and not snd.pending:
+        return
+    if snd.wnd == 0:
+        conn.progress_at = now  # the peer is there, and says wait (RFC 9293 3.8.6.1, MUST-37)
+    if window_changed and snd.wnd:
+        conn.persist_interval = 0
+        conn.timers.persist = NEVER
+    # RFC 5681 2; with SACK, a window that moves while it reports does not hide the duplicate.
+    if snd.recovery.outstanding and not seg.size and not flags & FIN and (seg.sacks or not window_changed):
+        snd.on_duplicate_ack(now)
+
+
+def _after_ack(conn: Connection, now: Time) -> bool:
+    """Our FIN may have been acknowledged."""
+    if not conn.snd.fin_acked:
+        return True
+    state = conn.own_state
+    if state is FIN_WAIT_1:
+        conn.transition(Event.RECV_ACK_OF_FIN)
+        if conn.reading_closed:
+            conn.start_linger(now)
+    elif state is CLOSING:
+        conn.transition(Event.RECV_ACK_OF_FIN)
+        conn.enter_time_wait(now)
+        return False
+    elif state is LAST_ACK:
+        conn.transition(Event.RECV_ACK_OF_FIN)
+        conn.timers.stop()
+        return False
+    return True
+
+
+# Seventh: text.
+
+
+def _take_text(conn: Connection, seg: Segment, seq: int, now: Time) -> None:
+    if not seg.size:
+        return
+    rcv = conn.rcv
+    if conn.own_state not in CAN_RECEIVE or rcv.fin_received:
+        conn.drop(Drop.AFTER_CLOSE)
+        rcv.ack_now = True
+        return
+    start, end = max(seq, rcv.nxt), min(seq + seg.size, rcv.edge)
+    if rcv.fin >= 0:
+        end = min(end, rcv.fin)  # the first FIN decides where the stream ends
+    if start >= end:
+        if seq + seg.size <= rcv.nxt:
+            rcv.on_old_text()
+        return
+    if conn.reading_closed:
+        # RFC 9293 3.6.1, SHLD-3: the application will never see this; say so.
+        conn.drop(Drop.AFTER_CLOSE)
+        conn.abort()
+        return
+    conn.data_segs_in += 1
+    conn.last_data_in = now
+    before = rcv.nxt
+    parts: tuple[Buffer, ...] = seg.parts
+    if len(parts) == 1:
+        kept = rcv.on_text(start, memoryview(parts[0])[start - seq : end - seq], now)
+    else:
+        kept = rcv.on_text(start, memoryview(seg.payload)[start - seq : end - seq], now)
+    if not kept:
+        conn.drop(Drop.OUT_OF_ORDER_LIMIT)
+    if rcv.nxt > before:
+        conn.changed = True
+
+
+# Eighth: FIN.
+
+
+def _take_fin(conn: Connection, seg: Segment, seq: int, flags: int, now: Time) -> None:
+    rcv = conn.rcv
+    if flags & FIN:
+        number = seq + seg.size
+        if rcv.nxt <= number <= rcv.edge:
+            rcv.on_fin(number)
+            rcv.ack_now = True
+    if rcv.fin < 0 or conn.own_state not in (ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2) or not rcv.take_fin():
+        return
+    state = conn.own_state
+    conn.transition(Event.RECV_FIN)
+    if state is FIN_WAIT_2:
+        conn.enter_time_wait(now)
+
+
+

@@ -1,0 +1,540 @@
+"""One TCP connection, sans-IO: the user calls, the getters and the time-outs of RFC 9293 3.10.
+
+A connection is a state, two halves that do not know each other (`Sender`, `Receiver`), a table of deadlines, and
+what the two SYNs agreed on. Segments come in through `on_segment` (see `stack.tcp.arrives`), time through
+`on_timeout`; segments go out through `poll_transmit` (see `stack.tcp.transmit`), which whoever drives the connection
+calls until it gives None; commands of the application are plain verbs. Nothing here asks for the time, and nothing
+calls back: what the application may want to know is level-triggered, and `changed` says that it is worth a look.
+
+Sequence numbers inside are counted from the initial ones (see `stack.tcp.seq`).
+"""
+
+from __future__ import annotations
+
+from stack.tcp import arrives, errors, transmit
+from stack.tcp.config import TcpOptions
+from stack.tcp.congestion import algorithm
+from stack.tcp.info import Info
+from stack.tcp.negotiate import TIMESTAMP_BYTES, Agreement, Offer
+from stack.tcp.receiver import Receiver
+from stack.tcp.rtt import RttEstimator
+from stack.tcp.sender import Sender
+from stack.tcp.seq import unwrap, wrap
+from stack.tcp.state import (
+    CAN_SEND,
+    CLOSE_WAIT,
+    CLOSED,
+    ESTABLISHED,
+    FIN_WAIT_1,
+    FIN_WAIT_2,
+    SYN_RECEIVED,
+    SYN_SENT,
+    SYNCHRONISED,
+    TIME_WAIT,
+    Event,
+    State,
+    follow,
+)
+from stack.tcp.time_wait import TimeWait
+from stack.tcp.timers import Timers
+from stack.tcp.timestamps import Timestamps
+from stack.wire.drop import Drop
+from stack.wire.packet import Buffer
+from stack.wire.segment import ACK, RST, Segment
+from stack.wire.units import MS, NEVER, US, Duration, Time, seconds
+
+Endpoint = tuple[bytes, int]
+"""An address as raw bytes, and a port."""
+
+SENDS_RESET = frozenset((SYN_RECEIVED, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, CLOSE_WAIT))
+"""States in which ABORT tells the peer (3.10.5)."""
+
+MAX_PROBE_INTERVAL: Duration = 60_000 * MS  #: Between zero-window probes, at most.
+
+
+class Connection:
+    """A connection from its SYN to its end; made by the host."""
+
+    __slots__ = (
+        "challenged_at",
+        "changed",
+        "close_queued",
+        "connected",
+        "data_segs_in",
+        "data_segs_out",
+        "deadline",
+        "drops",
+        "error",
+        "handshake_retries",
+        "heard_at",
+        "irs",
+        "iss",
+        "keepalive_owed",
+        "keepalives_unanswered",
+        "key",
+        "last_data_in",
+        "last_data_out",
+        "local",
+        "mss_limit",
+        "offer",
+        "old_acks_at",
+        "opened_at",
+        "options",
+        "own_state",
+        "owner",
+        "passive",
+        "persist_interval",
+        "probe_owed",
+        "progress_at",
+        "queued",
+        "rcv",
+        "reading_closed",
+        "remote",
+        "reply",
+        "retries",
+        "rtt",
+        "segs_in",
+        "segs_out",
+        "sent_bytes",
+        "snd",
+        "snd_shift",
+        "soft_error",
+        "time_wait",
+        "timers",
+        "ts",
+        "ts_offset",
+    )
+
+    def __init__(
+        self,
+        local: Endpoint,
+        remote: Endpoint,
+        *,
+        iss: int,
+        offer: Offer,
+        mss_limit: int,
+        ts_offset: int,
+        options: TcpOptions,
+        drops: dict[Drop, int],
+        key: bytes = b"",
+    ) -> None:
+        self.local = local
+        self.remote = remote
+        self.key = key
+        self.iss = iss
+        self.irs = 0
+        self.offer = offer
+        self.mss_limit = mss_limit  # what the IP layer can send in one packet, less the fixed headers (MUST-16)
+        self.ts_offset = ts_offset
+        self.options = options
+        self.drops = drops
+        self.own_state = CLOSED
+        self.passive = False  # how SYN-RECEIVED was entered (MUST-11)
+        self.error: OSError | None = None
+        self.soft_error: OSError | None = None
+        self.owner: object | None = None
+        self.changed = False
+        self.connected = False
+        self.close_queued = False  # a CLOSE in SYN-RECEIVED that waits for ESTABLISHED (3.10.4)
+        self.reading_closed = False
+        self.time_wait: TimeWait | None = None
+
+        self.rtt = RttEstimator(options)
+        self.snd = Sender(self.rtt, algorithm(options.congestion)(mss_limit), mss_limit, nodelay=options.nodelay)
+        self.rcv = Receiver(options, offer.mss)
+        self.snd_shift = 0
+        self.ts: Timestamps | None = None
+        self.timers = Timers()
+        self.deadline: Time = NEVER  # the host's: when it last promised to come back
+        self.queued = False  # the host's: waits for its turn to send
+
+        self.reply: Segment | None = None  # a reset that is owed
+        self.probe_owed = False
+        self.keepalive_owed = False
+        self.persist_interval: Duration = 0
+        self.keepalives_unanswered = 0
+        self.retries = 0  # expiries of the retransmission timer since the last progress
+        self.handshake_retries = 0
+        self.opened_at: Time = 0
+        self.progress_at: Time = 0  # since when what is outstanding waits for an answer (R2)
+        self.heard_at: Time = 0
+        self.challenged_at: Time = -1
+        self.old_acks_at: Time = -1
+        self.segs_in = 0
+        self.segs_out = 0
+        self.data_segs_in = 0
+        self.data_segs_out = 0
+        self.sent_bytes = 0
+        self.last_data_in: Time = -1
+        self.last_data_out: Time = -1
+
+    # Getters.
+
+    @property
+    def state(self) -> State:
+        """The state; in TIME-WAIT, what the host's small record says."""
+        record = self.time_wait
+        return self.own_state if record is None else record.state
+
+    @property
+    def v6(self) -> bool:
+        return len(self.local[0]) == 16
+
+    @property
+    def readable(self) -> int:
+        """Octets that `read` would give."""
+        return self.rcv.buffered
+
+    @property
+    def at_eof(self) -> bool:
+        """Whether the peer has closed its direction and everything before that was read."""
+        return self.rcv.fin_received and not self.rcv.buffered
+
+    @property
+    def writable(self) -> int:
+        """Octets that `write` would accept now."""
+        if self.own_state not in CAN_SEND or self.snd.fin_wanted or self.close_queued:
+            return 0
+        return max(self.options.send_buffer - len(self.snd.buffer), 0)
+
+    @property
+    def unsent(self) -> int:
+        """Octets, and the FIN, that were never sent."""
+        snd = self.snd
+        return snd.buffer.end - min(snd.nxt, snd.buffer.end) + (snd.fin_wanted and not snd.fin_sent)
+
+    @property
+    def unacknowledged(self) -> int:
+        """Octets, and the FIN, that the peer has not acknowledged."""
+        return self.unsent + self.snd.flight
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will be sent or received: CLOSED, or TIME-WAIT."""
+        return self.own_state is CLOSED or self.own_state is TIME_WAIT
+
+    def next_timeout(self) -> Time:
+        """When `on_timeout` wants to be called."""
+        return self.timers.earliest()
+
+    # User calls (3.10.1 to 3.10.6).
+
+    def open(self, now: Time) -> None:
+        """Active OPEN: a SYN will be sent."""
+        self.transition(Event.ACTIVE_OPEN)
+        self.opened_at = self.progress_at = self.heard_at = now
+        if self.options.connect_timeout is not None:
+            self.timers.linger = now + seconds(self.options.connect_timeout)
+
+    def accept(self, syn: Segment, agreement: Agreement, now: Time, *, rtt: Duration, retries: int) -> None:
+        """Become what a half-open record stood for: SYN received, SYN-ACK sent; the third segment follows.
+
+        `rtt` is how long ago the SYN-ACK left if it was sent once, else -1.
+        """
+        self.passive = True
+        self.own_state = follow(State.LISTEN, Event.RECV_SYN)
+        self.irs = syn.seq
+        self.opened_at = self.progress_at = now
+        self.rcv.nxt = 1
+        self.rcv.edge = 1 + min(self.rcv.limit, 0xFFFF)
+        self.agree(agreement, syn, now)
+        snd = self.snd
+        snd.nxt = snd.max = 1
+        snd.recovery.on_sent(0, 1, now - max(rtt, 0))
+        snd.recovery.first.transmissions += retries  # type: ignore[union-attr]
+        self.handshake_retries = retries
+
+    def write(self, data: Buffer) -> int:
+        """SEND: queue octets; returns how many of them were accepted, at most `writable`.
+
+        The data is kept by reference and must not be changed afterwards. Raises `ClosedError` after `close_write`
+        or `close`, and the connection's error when it is broken.
+        """
+        if self.own_state is CLOSED or self.own_state not in CAN_SEND or self.snd.fin_wanted or self.close_queued:
+            if self.error is not None:
+                raise self.error
+            raise errors.ClosedError("write() after close")
+        room = self.writable
+        if room < len(data):
+            data = memoryview(data)[:room]
+        self.snd.buffer.append(data)
+        return len(data)
+
+    def read(self, limit: int, now: Time) -> bytes:
+        """RECEIVE: up to `limit` octets that came in order; b"" when there are none, or at the end.
+
+        Raises the connection's error when it is broken and nothing is left to read, `ClosedError` after `close`.
+        """
+        if self.reading_closed:
+            raise errors.ClosedError("read() after close")
+        if not self.rcv.buffered and self.error is not None:
+            raise self.error
+        return self.rcv.read(limit, now, self.rtt.srtt)
+
+    def close_write(self) -> None:
+        """CLOSE one direction: a FIN follows what is queued; receiving goes on. Harmless when repeated."""
+        state = self.own_state
+        snd = self.snd
+        if snd.fin_wanted or self.close_queued or state is CLOSED:
+            return
+        if state is SYN_SENT or (state is SYN_RECEIVED and self.unsent):
+            self.close_queued = True  # until ESTABLISHED
+            return
+        if state not in CAN_SEND:
+            return
+        snd.fin_wanted = True
+        if state is not CLOSE_WAIT:  # there, LAST-ACK begins when the FIN leaves (3.10.4)
+            self.transition(Event.CLOSE)
+
+    def close(self, now: Time) -> None:
+        """CLOSE both directions: a FIN follows what is queued, and nobody will read any more.
+
+        Data that is unread now, or arrives later, is answered with a reset, so that the peer learns that it was
+        lost (RFC 9293 3.6.1, SHLD-3).
+        """
+        if self.reading_closed:
+            return
+        if self.own_state is SYN_SENT:
+            self.fail(errors.aborted(), Event.CLOSE)
+        elif self.rcv.buffered:
+            self.abort()
+        else:
+            self.close_write()
+        self.reading_closed = True
+        if self.own_state is FIN_WAIT_2:
+            self.start_linger(now)
+
+    def abort(self) -> None:
+        """ABORT: tell the peer with a reset, where 3.10.5 says so, and be gone."""
+        if self.own_state is CLOSED:
+            return
+        if self.time_wait is not None:
+            if self.time_wait.state is TIME_WAIT:
+                self.time_wait.abort()
+            return
+        if self.own_state in SENDS_RESET:
+            self.reply = self.reset_segment()
+        self.fail(errors.aborted(), Event.ABORT)
+
+    def set_options(self, options: TcpOptions, now: Time) -> None:
+        """Change what can be changed on a connection: `nodelay`, keep-alive, time-outs, buffers, `ttl`, `dscp`."""
+        self.options = options
+        self.snd.nodelay = options.nodelay
+        self.rcv.max_limit = max(options.receive_buffer, self.rcv.limit)
+        self.start_keepalive(now)
+
+    # Inputs from the world.
+
+    def on_segment(self, seg: Segment, now: Time) -> None:
+        """SEGMENT ARRIVES (3.10.7)."""
+        self.segs_in += 1
+        arrives.segment_arrives(self, seg, now)
+
+    def on_timeout(self, now: Time) -> None:
+        """Some deadline may have passed: do what is due."""
+        timers = self.timers
+        if timers.linger <= now:
+            timers.linger = NEVER
+            self._on_linger()
+        if timers.retransmit <= now:
+            self._on_retransmission_timeout(now)
+        if timers.persist <= now:
+            self._on_persist(now)
+        if timers.keepalive <= now:
+            self._on_keepalive(now)
+        if timers.delayed_ack <= now:
+            timers.delayed_ack = NEVER
+            self.rcv.ack_now = self.rcv.ack_soon or self.rcv.ack_now
+
+    def on_icmp_error(self, seq: int, error: OSError, *, hard: bool) -> bool:
+        """An ICMP error quotes a segment of ours with wire number `seq`; false if we have no such one in flight.
+
+        A hard error ends a connection that is still being opened. Afterwards every error is soft: it is kept and
+        told if the connection then times out, because anyone can forge one (RFC 5927 5.2).
+        """
+        snd = self.snd
+        number = unwrap(seq, self.iss, snd.una)
+        if not snd.una <= number < max(snd.max, snd.una + 1):
+            self.drop(Drop.ICMP_UNMATCHED)
+            return False
+        if hard and self.own_state is SYN_SENT:
+            self.fail(error, Event.RECV_ERROR)
+        else:
+            self.soft_error = error
+        return True
+
+    # Output.
+
+    def poll_transmit(self, now: Time) -> Segment | None:
+        """The next segment that should leave now, or None."""
+        seg = transmit.next_segment(self, now)
+        if seg is not None:
+            self.segs_out += 1
+        return seg
+
+    # What the steps of 3.10.7 share.
+
+    def transition(self, event: Event) -> None:
+        """The one door for changes of state."""
+        self.own_state = follow(self.own_state, event)
+        self.changed = True
+
+    def fail(self, error: OSError | None, event: Event) -> None:
+        """The connection is over, by anything but an orderly close."""
+        self.transition(event)
+        self.error = error
+        self.timers.stop()
+        self.rcv.duplicate_acks.clear()
+
+    def drop(self, reason: Drop) -> None:
+        """Count a segment, or part of one, that is refused."""
+        self.drops[reason] = self.drops.get(reason, 0) + 1
+
+    def agree(self, agreement: Agreement, syn: Segment, now: Time) -> None:
+        """Put in force what the two SYNs have agreed on."""
+        mss = min(agreement.peer_mss, self.mss_limit)
+        if agreement.timestamps:
+            self.ts = Timestamps(self.ts_offset, syn.tsval, now)
+            mss -= TIMESTAMP_BYTES
+        self.snd_shift = agreement.snd_shift
+        self.rcv.shift = agreement.rcv_shift
+        self.rcv.sack = agreement.sack
+        self.snd.mss = mss
+        self.snd.congestion = algorithm(self.options.congestion)(mss)
+
+    def on_established(self, now: Time) -> None:
+        """The handshake is complete."""
+        self.connected = True
+        self.timers.linger = NEVER
+        if self.handshake_retries:
+            self.rtt.on_handshake_loss()
+            self.snd.congestion.on_handshake_loss()
+        self.start_keepalive(now)
+        if self.close_queued:
+            self.close_queued = False
+            self.close_write()
+
+    def enter_time_wait(self, now: Time) -> None:
+        """Hand over to a small record, which the host keeps for 2 MSL."""
+        self.timers.stop()
+        self.time_wait = TimeWait(self, now)
+
+    def start_linger(self, now: Time) -> None:
+        """FIN-WAIT-2 without anybody to read: do not wait for the peer's FIN for ever."""
+        self.timers.linger = now + seconds(self.options.fin_wait_2_timeout)
+
+    def start_keepalive(self, now: Time) -> None:
+        on = self.options.keepalive and self.own_state in SYNCHRONISED and self.own_state is not TIME_WAIT
+        self.timers.keepalive = now + seconds(self.options.keepalive_idle) if on else NEVER
+        self.keepalives_unanswered = 0
+
+    @property
+    def r2(self) -> Duration:
+        """How long something may stay unacknowledged (RFC 9293 3.8.3)."""
+        limit = self.options.user_timeout
+        return seconds(self.options.r2 if limit is None else limit)
+
+    def arm_retransmit(self, now: Time) -> None:
+        """Start, or start again, the retransmission timer; R2 cuts the last wait short."""
+        due = now + self.rtt.rto
+        if self.own_state is not SYN_SENT or self.options.user_timeout is not None:
+            due = min(due, max(self.progress_at + self.r2, now))
+        self.timers.retransmit = due
+
+    def reset_segment(self) -> Segment:
+        """<SEQ=SND.NXT><ACK=RCV.NXT><CTL=RST,ACK>"""
+        snd, rcv = self.snd, self.rcv
+        return Segment(
+            self.local[1], self.remote[1], wrap(snd.nxt, self.iss), wrap(rcv.nxt, self.irs), RST | ACK, 0
+        )  # fmt: skip
+
+    # Time-outs (3.10.8).
+
+    def _on_linger(self) -> None:
+        error = None if self.connected else errors.timed_out()
+        self.fail(error, Event.TIMEOUT)
+
+    def _give_up(self) -> None:
+        self.fail(self.soft_error or errors.timed_out(), Event.TIMEOUT)
+
+    def _on_retransmission_timeout(self, now: Time) -> None:
+        self.timers.retransmit = NEVER
+        if not self.snd.recovery.outstanding:
+            return
+        in_handshake = self.own_state is SYN_SENT
+        if (in_handshake and self.retries >= self.options.syn_retries) or (
+            now - self.progress_at >= self.r2 and (not in_handshake or self.options.user_timeout is not None)
+        ):
+            self._give_up()
+            return
+        self.retries += 1
+        if self.snd.una == 0:
+            self.handshake_retries += 1
+        self.snd.on_retransmission_timeout(now)
+        self.arm_retransmit(now)
+
+    def _on_persist(self, now: Time) -> None:
+        self.timers.persist = NEVER
+        if now - self.heard_at >= self.r2 and now - self.progress_at >= self.r2:
+            self._give_up()  # not one of our probes was answered
+            return
+        self.probe_owed = True
+        self.persist_interval = min(2 * self.persist_interval, MAX_PROBE_INTERVAL)
+
+    def _on_keepalive(self, now: Time) -> None:
+        options = self.options
+        quiet_until = self.heard_at + seconds(options.keepalive_idle)
+        if self.snd.recovery.outstanding or self.snd.pending:  # the retransmission or persist timer asks (MUST-26)
+            self.timers.keepalive = now + seconds(options.keepalive_idle)
+        elif not self.keepalives_unanswered and now < quiet_until:
+            self.timers.keepalive = quiet_until
+        elif self.keepalives_unanswered >= options.keepalive_probes:
+            self._give_up()
+        else:
+            self.keepalives_unanswered += 1
+            self.keepalive_owed = True
+            self.timers.keepalive = now + seconds(options.keepalive_interval)
+
+    # Information.
+
+    def info(self, now: Time) -> Info:
+        """A snapshot in the names and units of `tcp_info`."""
+        snd, rcv, rtt, mss = self.snd, self.rcv, self.rtt, self.snd.mss
+        return Info(
+            state=self.state.ss,
+            congestion=snd.congestion.name,
+            rto=rtt.rto // US,
+            rtt=max(rtt.srtt, 0) // US,
+            rttvar=rtt.rttvar // US,
+            min_rtt=max(rtt.minimum, 0) // US,
+            snd_mss=mss,
+            rcv_mss=rcv.mss,
+            advmss=self.offer.mss,
+            snd_cwnd=snd.congestion.cwnd // mss,
+            snd_ssthresh=snd.congestion.ssthresh // mss,
+            snd_wnd=snd.wnd,
+            rcv_wnd=rcv.wnd,
+            rcv_space=rcv.limit,
+            snd_wscale=self.snd_shift,
+            rcv_wscale=rcv.shift,
+            timestamps=self.ts is not None,
+            sack=rcv.sack,
+            unacked=-(-snd.flight // mss),
+            lost=-(-snd.recovery.lost_bytes // mss),
+            retransmits=self.retries,
+            total_retrans=snd.retransmitted_segments,
+            segs_out=self.segs_out,
+            segs_in=self.segs_in,
+            data_segs_out=self.data_segs_out,
+            data_segs_in=self.data_segs_in,
+            bytes_sent=self.sent_bytes,
+            bytes_retrans=snd.retransmitted_bytes,
+            bytes_acked=min(max(snd.una - 1, 0), snd.buffer.end - 1),
+            bytes_received=rcv.received_bytes,
+            notsent_bytes=snd.buffer.end - min(snd.nxt, snd.buffer.end),
+            last_data_sent=(now - self.last_data_out) // MS if self.last_data_out >= 0 else -1,
+            last_data_recv=(now - self.last_data_in) // MS if self.last_data_in >= 0 else -1,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.local} {self.remote} {self.state}>"

@@ -1,0 +1,252 @@
+"""The receiving half: RCV.*, reassembly, the window and the ACK policy (RFC 9293 3.8.6).
+
+    read by the application          held in order          nxt               nxt + wnd (the edge)
+    ---------------------------------|----------------------|-----------------|--------------
+                                      `buffered` octets        may arrive, in   may not
+                                                               any order
+
+Numbers are unwrapped: the peer's SYN is 0. The right edge of the window never moves left: what was once offered is
+accepted, and the largest edge ever offered decides. A new edge is offered only when it lies at least a segment, or
+half the buffer, beyond the old one (the receiver's silly-window avoidance, 3.8.6.2.2).
+
+The buffer grows with the flow. Once a round trip the receiver compares what the application has read with the
+buffer's size: a sender in slow start doubles what it sends, so the buffer must hold twice what one round trip
+brought, up to a limit. An application that does not read gets no larger buffer.
+
+When to acknowledge: at once for what is out of order, duplicate, or fills a gap; at once for the first segments of
+a connection, whose sender is in slow start and counts ACKs; every second full segment; else after a short delay, in
+the hope that data or a window update can carry the ACK (3.8.6.3). Whatever a batch of segments asks for, at most one
+plain ACK comes of it, but each out-of-order arrival gets its own, because the peer counts duplicates.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from stack.tcp.config import TcpOptions
+from stack.tcp.reassembly import Reassembly
+from stack.wire.packet import Buffer
+from stack.wire.units import Duration, Time
+
+QUICK_ACKS = 16  #: Segments acknowledged at once at the start; Linux' figure too.
+MAX_DUPLICATE_ACKS = 64  #: Out-of-order arrivals of one batch that get an ACK of their own.
+NO_FIN = -1
+
+Blocks = tuple[tuple[int, int], ...]
+
+
+class Receiver:
+    """RCV variables, the in-order buffer and what is owed to the peer."""
+
+    __slots__ = (
+        "_chunks",
+        "_round_copied",
+        "_round_started",
+        "ack_now",
+        "ack_soon",
+        "buffered",
+        "duplicate_acks",
+        "edge",
+        "fin",
+        "limit",
+        "max_limit",
+        "mss",
+        "nxt",
+        "quick",
+        "reassembly",
+        "received_bytes",
+        "sack",
+        "shift",
+        "unacked",
+    )
+
+    def __init__(self, options: TcpOptions, mss: int) -> None:
+        self.nxt = 0
+        self.edge = 0  # RCV.NXT + RCV.WND as last offered
+        self.limit = options.receive_window
+        self.max_limit = options.receive_buffer
+        self.mss = mss
+        self.shift = 0
+        self.sack = False
+        self.fin = NO_FIN  # the number of the peer's FIN, once seen, in order or not
+        self.buffered = 0
+        self.received_bytes = 0
+        self._chunks: deque[Buffer] = deque()
+        self.reassembly: Reassembly | None = None
+        self.quick = QUICK_ACKS
+        self.unacked = 0  # octets received in order since our last ACK
+        self.ack_now = False
+        self.ack_soon = False  # an ACK is owed, but may be delayed
+        self.duplicate_acks: list[Blocks] = []
+        self._round_started: Time = 0
+        self._round_copied = 0
+
+    # Getters.
+
+    @property
+    def wnd(self) -> int:
+        """RCV.WND as the peer may understand it: up to the largest edge ever offered."""
+        return self.edge - self.nxt
+
+    @property
+    def fin_received(self) -> bool:
+        """Whether everything up to and including the peer's FIN has arrived."""
+        return self.fin != NO_FIN and self.nxt > self.fin
+
+    def blocks(self) -> Blocks:
+        """What to report in a SACK option; empty when SACK is off or nothing is out of order."""
+        return self.reassembly.blocks() if self.sack and self.reassembly is not None else ()
+
+    # Inputs.
+
+    def on_text(self, seq: int, data: memoryview, now: Time) -> bool:
+        """Take octets that begin at `seq`, already trimmed to the window; false if they could not be kept."""
+        if not self._round_started:
+            self._round_started = now
+        end = seq + len(data)
+        if seq > self.nxt:
+            return self._on_gap(seq, _own(data))
+        if seq < self.nxt:
+            data = data[self.nxt - seq :]
+        self._accept(_own(data))
+        self.nxt = end
+        self.unacked += len(data)
+        if self.reassembly is not None:
+            self._drain()
+            self.ack_now = True  # fills a gap, or part of one (RFC 5681 4.2)
+        self._owe(len(data))
+        return True
+
+    def on_old_text(self) -> None:
+        """Octets came that were here before: the peer has missed our ACK."""
+        self._owe_duplicate()
+
+    def on_fin(self, seq: int) -> None:
+        """The peer's FIN stands at `seq`; the first one that was seen decides."""
+        if self.fin == NO_FIN:
+            self.fin = seq
+
+    def take_fin(self) -> bool:
+        """Advance over the FIN if everything before it is here; true when that happened."""
+        if self.fin != self.nxt:
+            return False
+        self.nxt += 1
+        self.edge = max(self.edge, self.nxt)
+        self.reassembly = None
+        self.ack_now = True
+        return True
+
+    def _on_gap(self, seq: int, data: memoryview) -> bool:
+        if self.reassembly is None:
+            self.reassembly = Reassembly()
+        kept = self.reassembly.insert(seq, data)
+        self._owe_duplicate()
+        return kept
+
+    def _owe_duplicate(self) -> None:
+        self.ack_now = True
+        if len(self.duplicate_acks) < MAX_DUPLICATE_ACKS:
+            self.duplicate_acks.append(self.blocks())
+
+    def _owe(self, size: int) -> None:
+        if self.quick > 0:
+            self.quick -= 1
+            self.ack_now = True
+        elif self.unacked >= 2 * self.mss:
+            self.ack_now = True
+        else:
+            self.ack_soon = True
+
+    def _accept(self, data: Buffer) -> None:
+        self._chunks.append(data)
+        self.buffered += len(data)
+        self.received_bytes += len(data)
+
+    def _drain(self) -> None:
+        reassembly = self.reassembly
+        if reassembly is None:
+            return
+        upto, chunks = reassembly.take(self.nxt)
+        for chunk in chunks:
+            self._accept(chunk)
+        self.unacked += upto - self.nxt
+        self.nxt = upto
+        if not len(reassembly):
+            self.reassembly = None
+
+    # Commands.
+
+    def read(self, limit: int, now: Time, rtt: Duration) -> bytes:
+        """Up to `limit` octets in order; may widen the window. `rtt` is the connection's estimate, or -1."""
+        chunks = self._chunks
+        if not chunks:
+            return b""
+        taken: list[Buffer] = []
+        size = 0
+        while chunks and size < limit:
+            chunk = chunks[0]
+            if size + len(chunk) > limit:
+                taken.append(chunk[: limit - size])
+                chunks[0] = chunk[limit - size :]
+                size = limit
+                break
+            taken.append(chunks.popleft())
+            size += len(chunk)
+        self.buffered -= size
+        self._measure(size, now, rtt)
+        return b"".join(taken)
+
+    def discard(self) -> None:
+        """Drop everything unread: nobody will read it."""
+        self._chunks.clear()
+        self.buffered = 0
+        self.reassembly = None
+
+    def _measure(self, copied: int, now: Time, rtt: Duration) -> None:
+        """Dynamic right-sizing: once a round trip, make room for twice what was read in it."""
+        self._round_copied += copied
+        if now - self._round_started < max(rtt, 0):
+            return
+        wanted = 2 * self._round_copied + 16 * self.mss
+        if wanted > self.limit:
+            self.limit = min(wanted, self.max_limit)
+        self._round_started = now
+        self._round_copied = 0
+
+    # Outputs.
+
+    def offer(self) -> int:
+        """The window field of a segment that leaves now, scaled; moves the edge when that is worth it."""
+        free = max(self.limit - self.buffered, 0)
+        edge = self.nxt + free
+        if edge - self.edge >= min(self.mss, self.limit // 2):
+            self.edge = min(edge, self.nxt + (0xFFFF << self.shift))
+        field = self.wnd >> self.shift
+        # Rounding down would take back a part of what was offered; round up where the buffer has the room.
+        if field << self.shift < self.wnd and (field + 1) << self.shift <= free and field < 0xFFFF:
+            field += 1
+            self.edge = self.nxt + (field << self.shift)
+        return min(field, 0xFFFF)
+
+    def on_ack_sent(self) -> None:
+        """An ACK of RCV.NXT has left."""
+        self.unacked = 0
+        self.ack_now = False
+        self.ack_soon = False
+
+    def window_update_due(self) -> bool:
+        """Whether reading has opened the window so far that the peer should hear of it without being asked.
+
+        Twice what the peer still believes to have, and at least two segments or half the buffer: a sender that
+        fills the window is told well before it must stop, and no other one is disturbed.
+        """
+        free = self.limit - self.buffered
+        return free >= 2 * self.wnd and free - self.wnd >= min(2 * self.mss, self.limit // 2)
+
+
+def _own(data: memoryview) -> memoryview:
+    """The same octets, copied if keeping them would keep a much larger frame alive."""
+    frame = data.obj
+    if isinstance(frame, bytes) and 2 * len(data) < len(frame):
+        return memoryview(bytes(data))
+    return data

@@ -1,0 +1,56 @@
+"""The round-trip time and the retransmission time-out (RFC 6298).
+
+    first sample R:   SRTT = R            RTTVAR = R / 2
+    later:            RTTVAR += (|SRTT - R| - RTTVAR) / 4
+                      SRTT += (R - SRTT) / 8
+    always:           RTO = SRTT + max(G, 4 * RTTVAR)
+
+Each expiry doubles the RTO; a new sample computes it afresh. Karn's rule (never time data that was sent twice) is
+kept by whoever takes the samples: see `Recovery.on_ack`.
+"""
+
+from __future__ import annotations
+
+from stack.tcp.config import TcpOptions
+from stack.wire.units import SECOND, Duration, seconds
+
+SYN_MAX_RTO = 128 * SECOND  #: Before the first sample backoff may go on to 128 s: seven SYNs then take 255 s.
+AFTER_LOST_SYN = 3 * SECOND  #: RFC 6298 5.7: the RTO for data when the SYN itself had to be sent again.
+
+
+class RttEstimator:
+    """SRTT, RTTVAR and RTO of one connection, in nanoseconds; `srtt` is -1 before the first sample."""
+
+    __slots__ = ("latest", "max_rto", "min_rto", "minimum", "rto", "rttvar", "srtt")
+
+    def __init__(self, options: TcpOptions) -> None:
+        self.srtt: Duration = -1
+        self.rttvar: Duration = 0
+        self.latest: Duration = -1
+        self.minimum: Duration = -1
+        self.rto: Duration = seconds(options.initial_rto)
+        self.min_rto: Duration = seconds(options.min_rto)
+        self.max_rto: Duration = seconds(options.max_rto)
+
+    def on_sample(self, rtt: Duration) -> None:
+        """Take a measurement of one round trip."""
+        self.latest = rtt
+        if self.minimum < 0 or rtt < self.minimum:
+            self.minimum = rtt
+        if self.srtt < 0:
+            self.srtt = rtt
+            self.rttvar = rtt // 2
+        else:
+            self.rttvar += (abs(self.srtt - rtt) - self.rttvar) // 4
+            self.srtt += (rtt - self.srtt) // 8
+        # Like Linux, the floor is under the variance term: RTO is never closer to SRTT than a delayed ACK may be.
+        self.rto = min(self.srtt + max(self.min_rto, 4 * self.rttvar), self.max_rto)
+
+    def back_off(self) -> None:
+        """The timer expired: double the RTO (RFC 6298 5.5)."""
+        self.rto = min(2 * self.rto, SYN_MAX_RTO if self.srtt < 0 else max(self.max_rto, self.rto))
+
+    def on_handshake_loss(self) -> None:
+        """The SYN timer had expired and no sample exists: data starts with 3 s (RFC 6298 5.7)."""
+        if self.srtt < 0:
+            self.rto = AFTER_LOST_SYN

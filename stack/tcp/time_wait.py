@@ -1,0 +1,108 @@
+"""TIME-WAIT as a small record (RFC 9293 3.6.1, 3.10.7.4).
+
+The active closer stays for 2 MSL, to acknowledge the peer's FIN once more if our last ACK was lost, and so that old
+segments die out. That needs a dozen numbers and not a connection: the host's table holds this record in place of the
+connection, which stays with the application (and reads its state from here).
+
+Numbers are wire values.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stack.tcp.seq import HALF, MASK, precedes, wrap
+from stack.tcp.state import TIME_WAIT, Event, State, follow
+from stack.tcp.timestamps import clock, is_older
+from stack.wire.drop import Drop
+from stack.wire.segment import ACK, FIN, RST, SYN, Segment
+from stack.wire.units import MS, Duration, Time, seconds
+
+if TYPE_CHECKING:
+    from stack.tcp.connection import Connection
+
+ACK_INTERVAL: Duration = 500 * MS  #: At least so long between two ACKs for what is not the peer's FIN.
+
+
+class TimeWait:
+    """What is left of a connection that closed first."""
+
+    __slots__ = (
+        "acked_at",
+        "dst_port",
+        "expires",
+        "key",
+        "lasts",
+        "rcv_nxt",
+        "snd_nxt",
+        "src_port",
+        "state",
+        "ts_offset",
+        "ts_recent",
+        "wnd",
+    )
+
+    def __init__(self, conn: Connection, now: Time) -> None:
+        self.key = conn.key
+        self.state: State = TIME_WAIT
+        self.snd_nxt = wrap(conn.snd.nxt, conn.iss)
+        self.rcv_nxt = wrap(conn.rcv.nxt, conn.irs)
+        self.wnd = min(conn.rcv.wnd >> conn.rcv.shift, 0xFFFF)
+        self.src_port = conn.local[1]
+        self.dst_port = conn.remote[1]
+        self.ts_recent = conn.ts.recent if conn.ts is not None else -1
+        self.ts_offset = conn.ts_offset
+        self.acked_at: Time = now - ACK_INTERVAL
+        self.lasts: Duration = 2 * seconds(conn.options.msl)
+        self.expires: Time = now + self.lasts
+
+    def may_reopen(self, seg: Segment) -> bool:
+        """Whether a SYN is certainly newer than anything of the old connection (RFC 6191 2)."""
+        if seg.flags & (SYN | ACK | RST) != SYN:
+            return False
+        newer_number = precedes(self.rcv_nxt, seg.seq)
+        if self.ts_recent >= 0 and seg.tsval >= 0:
+            if seg.tsval == self.ts_recent:
+                return newer_number
+            return is_older(self.ts_recent, seg.tsval)
+        return newer_number
+
+    def on_segment(self, seg: Segment, now: Time) -> Segment | Drop:
+        """What to answer, or why nothing is. A FIN that comes again starts the 2 MSL afresh."""
+        # Deviation: a reset does not end TIME-WAIT (RFC 1337), or old ones could kill it off early.
+        if seg.flags & RST:
+            return Drop.TIME_WAIT
+        if seg.flags & FIN and (seg.seq + seg.length - self.rcv_nxt) & MASK == 0:
+            self.expires = now + self.lasts
+            return self._ack(now)
+        if seg.length == 0 and (seg.seq - self.rcv_nxt) & MASK < HALF:
+            return Drop.TIME_WAIT  # a bare ACK needs no answer
+        if now - self.acked_at < ACK_INTERVAL:
+            return Drop.OUT_OF_WINDOW
+        self.acked_at = now
+        return self._ack(now)
+
+    def expire(self) -> None:
+        """2 MSL are over."""
+        self.state = follow(self.state, Event.TWO_MSL)
+
+    def reopen(self) -> None:
+        """A new SYN takes the place (MAY-2)."""
+        self.state = follow(self.state, Event.RECV_SYN)
+
+    def abort(self) -> None:
+        """The application, or the host that closes, does not want to wait (3.10.5)."""
+        self.state = follow(self.state, Event.ABORT)
+
+    def _ack(self, now: Time) -> Segment:
+        has_ts = self.ts_recent >= 0
+        return Segment(
+            self.src_port,
+            self.dst_port,
+            self.snd_nxt,
+            self.rcv_nxt,
+            ACK,
+            self.wnd,
+            tsval=clock(self.ts_offset, now) if has_ts else -1,
+            tsecr=self.ts_recent if has_ts else 0,
+        )

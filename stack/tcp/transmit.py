@@ -1,0 +1,170 @@
+"""What a connection has to say now: output is pulled, one segment at a time.
+
+The order: a reset that is owed; an ACK of its own for every out-of-order arrival; what the sender gives, lost data
+first; probes; and at last one plain ACK for everything else that asks for one. A segment with data or FIN carries
+the ACK, so that mostly no plain one is needed. What can't be sent now leaves a deadline behind.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stack.tcp.receiver import Blocks
+from stack.tcp.seq import wrap
+from stack.tcp.state import (
+    CAN_RECEIVE,
+    CLOSE_WAIT,
+    CLOSED,
+    SYN_RECEIVED,
+    SYN_SENT,
+    TIME_WAIT,
+    Event,
+)
+from stack.tcp.timestamps import clock
+from stack.wire.packet import Buffer
+from stack.wire.segment import ACK, FIN, PSH, SYN, Segment
+from stack.wire.units import NEVER, Time, seconds
+
+if TYPE_CHECKING:
+    from stack.tcp.connection import Connection
+
+
+def next_segment(conn: Connection, now: Time) -> Segment | None:
+    """The next segment that should leave now, or None."""
+    if conn.reply is not None:
+        reply, conn.reply = conn.reply, None
+        return reply
+    state = conn.own_state
+    if state is CLOSED:
+        return None
+    rcv = conn.rcv
+    if rcv.duplicate_acks:
+        return _ack(conn, now, rcv.duplicate_acks.pop(0))
+    if state is not TIME_WAIT:
+        seg = _from_sender(conn, now)
+        if seg is not None:
+            return seg
+    if state is SYN_SENT or (state is SYN_RECEIVED and conn.snd.una == 0):
+        return None  # no ACK apart from the SYN-ACK, which the sender repeats
+    if rcv.ack_now or (
+        state in CAN_RECEIVE and not conn.reading_closed and not rcv.fin_received and rcv.window_update_due()
+    ):
+        return _ack(conn, now, rcv.blocks())
+    if rcv.ack_soon and conn.timers.delayed_ack == NEVER:
+        conn.timers.delayed_ack = now + seconds(conn.options.delayed_ack)
+    return None
+
+
+def _from_sender(conn: Connection, now: Time) -> Segment | None:
+    snd = conn.snd
+    if conn.probe_owed:
+        conn.probe_owed = False
+        chunk = snd.override(now)
+        if chunk is not None:
+            return _with_chunk(conn, now, chunk)
+        chunk = snd.probe()
+        if chunk is not None:
+            _arm_persist(conn, now)
+            return _with_chunk(conn, now, chunk)
+    chunk = snd.next_chunk(now)
+    if chunk is not None:
+        return _with_chunk(conn, now, chunk)
+    if snd.blocked_by_window:
+        if conn.timers.persist == NEVER:
+            if not conn.persist_interval:
+                conn.progress_at = now
+            _arm_persist(conn, now)
+    elif conn.timers.persist != NEVER:
+        conn.timers.persist = NEVER
+    if conn.keepalive_owed:
+        conn.keepalive_owed = False
+        return _keepalive(conn, now)
+    return None
+
+
+def _arm_persist(conn: Connection, now: Time) -> None:
+    """The first probe follows after one RTO, the others in growing intervals (RFC 9293 3.8.6.1, SHLD-29, -30)."""
+    if not conn.persist_interval:
+        conn.persist_interval = conn.rtt.rto
+    conn.timers.persist = now + conn.persist_interval
+
+
+def _with_chunk(conn: Connection, now: Time, chunk: tuple[int, int]) -> Segment:
+    """The segment that carries the numbers [start, end): SYN, data, FIN, or several of them."""
+    start, end = chunk
+    snd = conn.snd
+    buffer = snd.buffer
+    if conn.timers.retransmit == NEVER and snd.recovery.outstanding:
+        if snd.recovery.outstanding == end - start:
+            conn.progress_at = now
+        conn.arm_retransmit(now)
+    if start == 0:
+        return _syn(conn, now)
+    data_end = min(end, buffer.end)
+    parts: tuple[Buffer, ...] = ()
+    flags = ACK
+    if start < data_end:
+        parts = buffer.slices(start, data_end)
+        conn.sent_bytes += data_end - start
+        conn.data_segs_out += 1
+        conn.last_data_out = now
+        if data_end == buffer.end:
+            flags |= PSH  # nothing is queued behind it (RFC 9293 3.9.1.2, MUST-61)
+    if end > buffer.end:
+        flags |= FIN
+        if conn.own_state is CLOSE_WAIT:
+            conn.transition(Event.SEND_FIN)
+    return _segment(conn, now, start, flags, parts, conn.rcv.blocks())
+
+
+def _syn(conn: Connection, now: Time) -> Segment:
+    offer = conn.offer
+    rcv = conn.rcv
+    answering = conn.own_state is not SYN_SENT
+    has_ts = conn.ts is not None if answering else offer.timestamps
+    conn.rcv.ack_now = False
+    return Segment(
+        conn.local[1],
+        conn.remote[1],
+        conn.iss,
+        wrap(rcv.nxt, conn.irs) if answering else 0,
+        SYN | ACK if answering else SYN,
+        min(rcv.limit, 0xFFFF),
+        mss=offer.mss,
+        wscale=offer.wscale,
+        sack_ok=rcv.sack if answering else offer.sack,
+        tsval=clock(conn.ts_offset, now) if has_ts else -1,
+        tsecr=conn.ts.recent if conn.ts is not None else 0,
+    )
+
+
+def _keepalive(conn: Connection, now: Time) -> Segment:
+    """An empty segment with a number that the peer has acknowledged already: it must answer (3.8.4, SHLD-12)."""
+    return _segment(conn, now, conn.snd.nxt - 1, ACK, (), ())
+
+
+def _ack(conn: Connection, now: Time, blocks: Blocks) -> Segment:
+    return _segment(conn, now, conn.snd.nxt, ACK, (), blocks)
+
+
+def _segment(
+    conn: Connection, now: Time, seq: int, flags: int, parts: tuple[Buffer, ...], blocks: Blocks
+) -> Segment:
+    rcv = conn.rcv
+    irs = conn.irs
+    ts = conn.ts
+    window = rcv.offer()
+    conn.timers.delayed_ack = NEVER
+    rcv.on_ack_sent()
+    return Segment(
+        conn.local[1],
+        conn.remote[1],
+        wrap(seq, conn.iss),
+        wrap(rcv.nxt, irs),
+        flags,
+        window,
+        parts,
+        sacks=tuple([(wrap(left, irs), wrap(right, irs)) for left, right in blocks]),
+        tsval=-1 if ts is None else ts.value(now),
+        tsecr=0 if ts is None else ts.recent,
+    )
