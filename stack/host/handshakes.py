@@ -65,9 +65,7 @@ class Handshakes:
             del self._listeners[listener.port, listener.address]
         for record in [record for record in self.pending.values() if record.listener is listener]:
             self.forget(record)
-            reset = Segment(
-                record.local[1], record.remote[1], (record.iss + 1) & MASK, record.rcv_nxt, RST | ACK, 0
-            )  # fmt: skip
+            reset = Segment(record.local[1], record.remote[1], (record.iss + 1) & MASK, record.rcv_nxt, RST | ACK, 0)
             self._output.queue(record.local, record.remote, reset, now, CLOSED, listener.options)
 
     # Segments.
@@ -97,7 +95,7 @@ class Handshakes:
             key,
             local,
             remote,
-            syn,
+            _without_payload(syn),
             iss=iss,
             offer=offer(listener.options, self._mtu, header_bytes(local[0])),
             ts_offset=self._numbers.timestamp_offset(local[0], remote[0]),
@@ -157,3 +155,19 @@ class Handshakes:
 
     def _send(self, record: HalfOpen, seg: Segment, now: Time) -> None:
         self._output.queue(record.local, record.remote, seg, now, record.state, record.listener.options)
+
+
+def _without_payload(syn: Segment) -> Segment:
+    """What is kept of a SYN. Data that it carries comes again after the handshake."""
+    return Segment(
+        syn.src_port,
+        syn.dst_port,
+        syn.seq,
+        0,
+        SYN,
+        syn.window,
+        mss=syn.mss,
+        wscale=syn.wscale,
+        sack_ok=syn.sack_ok,
+        tsval=syn.tsval,
+    )

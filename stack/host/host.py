@@ -167,9 +167,7 @@ class Host:
         if self.on_fault is not None:
             self.on_fault(fault)
 
-    def _without_connection(
-        self, key: bytes, local: Endpoint, remote: Endpoint, seg: Segment, now: Time
-    ) -> State:
+    def _without_connection(self, key: bytes, local: Endpoint, remote: Endpoint, seg: Segment, now: Time) -> State:
         """Half-open, TIME-WAIT, LISTEN or CLOSED; returns our state after the segment."""
         record = self._handshakes.pending.get(key)
         if record is not None:
@@ -184,9 +182,7 @@ class Host:
                 return waiting.state
             waiting.reopen()
             self._time_waits.forget(waiting)
-            return self._handshakes.begin(
-                key, local, remote, seg, listener, now, above=waiting.snd_nxt
-            ).state  # fmt: skip
+            return self._handshakes.begin(key, local, remote, seg, listener, now, above=waiting.snd_nxt).state
         if listener is None or seg.flags & (ACK | RST):
             self._reset_for(local, remote, seg, now)
             return CLOSED if listener is None else listener.state
@@ -255,9 +251,7 @@ class Host:
 
     def next_timeout(self) -> Time:
         """When `on_timeout` wants to be called; NEVER when nothing waits."""
-        return min(
-            self._timeouts.earliest(), self._handshakes.next_timeout(), self._time_waits.next_timeout()
-        )  # fmt: skip
+        return min(self._timeouts.earliest(), self._handshakes.next_timeout(), self._time_waits.next_timeout())
 
     def on_timeout(self, now: Time) -> None:
         """Do what is due."""
@@ -286,6 +280,8 @@ class Host:
             raise OSError(errno.EINVAL, f"{format_endpoint(remote, port)} can't be connected to")
         if self._addresses.is_local(remote):
             raise OSError(errno.EADDRNOTAVAIL, f"{format_endpoint(remote, port)} is this host itself")
+        if not 0 <= local_port < 65536:
+            raise OSError(errno.EINVAL, f"{local_port} is not a port")
         local = self._local_address(remote, options)
         if local_port == 0:
             local_port = self._choose_port(local, remote, port)
@@ -320,9 +316,7 @@ class Host:
     def _is_taken(self, key: bytes) -> bool:
         return key in self._connections or key in self._handshakes.pending or key in self._time_waits.records
 
-    def _connection(
-        self, key: bytes, local: Endpoint, remote: Endpoint, iss: int, options: TcpOptions
-    ) -> Connection:
+    def _connection(self, key: bytes, local: Endpoint, remote: Endpoint, iss: int, options: TcpOptions) -> Connection:
         headers = header_bytes(local[0])
         return Connection(
             local,

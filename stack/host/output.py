@@ -36,7 +36,7 @@ class Output:
         self.counters = counters
         self.mtu = mtu
         self.trace: Callable[[TraceEvent], None] | None = None
-        self._queue: deque[Packet] = deque()
+        self._queue: deque[tuple[Packet, TraceEvent | None]] = deque()
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -44,7 +44,12 @@ class Output:
     def packet(
         self, local: Endpoint, remote: Endpoint, seg: Segment, now: Time, state: State, options: TcpOptions
     ) -> Packet:
-        """The packet for a segment; `state` is the sender's, for the trace."""
+        """The packet for a segment that leaves at once; `state` is the sender's, for the trace."""
+        if self.trace is not None:
+            self.trace(TraceEvent(now, True, local, remote, seg, state))
+        return self._encode(local, remote, seg, options)
+
+    def _encode(self, local: Endpoint, remote: Endpoint, seg: Segment, options: TcpOptions) -> Packet:
         counters = self.counters
         counters.segments_out += 1
         if seg.flags & RST:
@@ -52,11 +57,7 @@ class Output:
         source, target = local[0], remote[0]
         header = tcp.encode(seg, tcp.address_sum(source, target))
         length = len(header) + seg.size
-        head = ip.encode(
-            source, target, PROTO_TCP, length, hop_limit=options.ttl, traffic_class=options.dscp << 2
-        )
-        if self.trace is not None:
-            self.trace(TraceEvent(now, True, local, remote, seg, state))
+        head = ip.encode(source, target, PROTO_TCP, length, hop_limit=options.ttl, traffic_class=options.dscp << 2)
         return Packet(head + header, seg.parts, csum=PARTIAL)
 
     def queue(
@@ -66,20 +67,26 @@ class Output:
         if len(self._queue) >= MAX_QUEUED:
             self.counters.drop(Drop.QUEUE_FULL)
         else:
-            self._queue.append(self.packet(local, remote, seg, now, state, options))
+            event = None if self.trace is None else TraceEvent(now, True, local, remote, seg, state)
+            self._queue.append((self._encode(local, remote, seg, options), event))
 
     def queue_icmp(self, local: bytes, remote: bytes, message: icmp.Icmp, hop_limit: int) -> None:
         """Queue an ICMP message; one that does not fit the link's MTU is refused with `WireError`."""
+        v6 = len(local) == 16
+        if (40 if v6 else 20) + icmp.HEADER_LENGTH + len(message.payload) > self.mtu:
+            raise WireError(Drop.TOO_LONG, "larger than the link's MTU")
         body = icmp.encode(message, local, remote)
-        protocol = PROTO_ICMPV6 if len(local) == 16 else PROTO_ICMP
-        head = ip.encode(local, remote, protocol, len(body), hop_limit=hop_limit)
-        if len(head) + len(body) > self.mtu:
-            raise WireError(Drop.BAD_HEADER, "an echo larger than the link's MTU")
+        head = ip.encode(local, remote, PROTO_ICMPV6 if v6 else PROTO_ICMP, len(body), hop_limit=hop_limit)
         if len(self._queue) >= MAX_QUEUED:
             raise WireError(Drop.QUEUE_FULL)
         self.counters.icmp_out += 1
-        self._queue.append(Packet(head + body))
+        self._queue.append((Packet(head + body), None))
 
     def poll(self) -> Packet | None:
         """The next queued packet, or None."""
-        return self._queue.popleft() if self._queue else None
+        if not self._queue:
+            return None
+        packet, event = self._queue.popleft()
+        if event is not None and self.trace is not None:
+            self.trace(event)  # now, so that an answer is traced after what it answers
+        return packet

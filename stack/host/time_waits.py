@@ -1,20 +1,20 @@
 """The connections in TIME-WAIT, as small records, in order of their expiry (RFC 9293 3.6.1).
 
-2 MSL is the same for all, so a queue suffices: a record whose wait starts afresh is entered once more, and the older
-entry finds that its time has not come. There is a bound; the oldest makes way.
+2 MSL is the same for all, so the order of entry is the order of expiry: one ordered table serves to look a flow up and
+to find who is due. A record whose wait starts afresh moves to the end. There is a bound; the oldest makes way.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from stack.host.counters import Counters
 from stack.host.output import Output
-from stack.host.timeouts import ExpiryQueue
 from stack.tcp.config import TcpOptions
 from stack.tcp.connection import Endpoint
-from stack.tcp.state import TIME_WAIT
 from stack.tcp.time_wait import TimeWait
 from stack.wire.segment import Segment
-from stack.wire.units import Time, seconds
+from stack.wire.units import NEVER, Duration, Time, seconds
 
 MAX_RECORDS = 65_536
 
@@ -22,14 +22,14 @@ MAX_RECORDS = 65_536
 class TimeWaits:
     """The records by flow; `options` are the host's, whose `msl` counts."""
 
-    __slots__ = ("_counters", "_options", "_output", "_queue", "records")
+    __slots__ = ("_counters", "_options", "_lasts", "_output", "records")
 
     def __init__(self, output: Output, counters: Counters, options: TcpOptions) -> None:
         self._output = output
         self._counters = counters
         self._options = options
-        self._queue = ExpiryQueue[TimeWait](2 * seconds(options.msl))
-        self.records: dict[bytes, TimeWait] = {}
+        self._lasts: Duration = 2 * seconds(options.msl)
+        self.records: OrderedDict[bytes, TimeWait] = OrderedDict()
 
     def enter(self, key: bytes, record: TimeWait, now: Time) -> None:
         """A connection has become this record."""
@@ -37,10 +37,9 @@ class TimeWaits:
             oldest = next(iter(self.records.values()))
             oldest.expire()
             self.forget(oldest)
-        record.lasts = self._queue.lasts
+        record.lasts = self._lasts
         record.expires = now + record.lasts
         self.records[key] = record
-        self._queue.add(record, now)
 
     def on_segment(self, record: TimeWait, local: Endpoint, remote: Endpoint, seg: Segment, now: Time) -> None:
         """Answer a late segment, if it needs one."""
@@ -51,25 +50,23 @@ class TimeWaits:
         else:
             self._counters.drop(answer)
         if record.expires != before:
-            self._queue.add(record, now)
+            self.records.move_to_end(record.key)
 
     def forget(self, record: TimeWait) -> None:
         if self.records.get(record.key) is record:
             del self.records[record.key]
 
     def next_timeout(self) -> Time:
-        return self._queue.earliest()
+        return next(iter(self.records.values())).expires if self.records else NEVER
 
     def on_timeout(self, now: Time) -> None:
         """End those whose 2 MSL are over."""
-        for record in self._queue.take_due(now):
-            if record.expires <= now and record.state is TIME_WAIT:
-                record.expire()
-                self.forget(record)
+        while self.next_timeout() <= now:
+            _, record = self.records.popitem(last=False)
+            record.expire()
 
     def clear(self) -> None:
         """The host closes: nobody waits any more."""
         for record in self.records.values():
             record.abort()
         self.records.clear()
-        self._queue.clear()

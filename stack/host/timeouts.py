@@ -17,15 +17,18 @@ from stack.tcp.connection import Connection
 from stack.wire.units import NEVER, Duration, Time
 
 
+SLACK = 16  #: Stale entries that are not worth a sweep.
+
+
 class ConnectionTimeouts:
     """The lazy heap."""
 
-    __slots__ = ("_count", "_dead", "_heap")
+    __slots__ = ("_count", "_stale", "_heap")
 
     def __init__(self) -> None:
         self._heap: list[tuple[Time, int, Connection]] = []
         self._count = 0  # breaks ties, so that connections are never compared
-        self._dead = 0  # entries of connections that are gone, at least
+        self._stale = 0  # entries that an earlier one of the same connection has replaced, or whose connection is gone
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -34,20 +37,22 @@ class ConnectionTimeouts:
         """Come back when `conn` wants; cheap when that was promised already."""
         due = conn.next_timeout()
         if due < conn.deadline:
+            self.forget(conn)
             conn.deadline = due
             self._count += 1
             heapq.heappush(self._heap, (due, self._count, conn))
 
     def forget(self, conn: Connection) -> None:
-        """`conn` is gone. Its entry is swept out once entries of the dead are the majority."""
+        """Take back what was promised to `conn`. Its entry is swept out when stale ones are the majority."""
         if conn.deadline == NEVER:
             return
         conn.deadline = NEVER
-        self._dead += 1
-        if 2 * self._dead > len(self._heap):
-            self._heap = [entry for entry in self._heap if entry[0] == entry[2].deadline]
+        self._stale += 1
+        if 2 * self._stale > len(self._heap) + SLACK:
+            live = {id(entry[2]): entry for entry in self._heap if entry[0] == entry[2].deadline}
+            self._heap = list(live.values())
             heapq.heapify(self._heap)
-            self._dead = 0
+            self._stale = 0
 
     def earliest(self) -> Time:
         """When the first entry comes up; a connection may turn out to want nothing then."""
@@ -60,7 +65,8 @@ class ConnectionTimeouts:
         while heap and heap[0][0] <= now:
             deadline, _, conn = heapq.heappop(heap)
             if deadline != conn.deadline:
-                continue  # a newer, earlier entry has served it
+                self._stale -= 1
+                continue
             conn.deadline = NEVER
             if conn.next_timeout() <= now:
                 due.append(conn)

@@ -333,14 +333,12 @@ def _take_fin(conn: Connection, seg: Segment, seq: int, flags: int, now: Time) -
     if flags & FIN:
         number = seq + seg.size
         if rcv.nxt <= number <= rcv.edge:
-            rcv.on_fin(number)
             rcv.ack_now = True
+            if not rcv.on_fin(number):
+                conn.drop(Drop.BAD_FIN)
     if rcv.fin < 0 or conn.own_state not in (ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2) or not rcv.take_fin():
         return
     state = conn.own_state
     conn.transition(Event.RECV_FIN)
     if state is FIN_WAIT_2:
         conn.enter_time_wait(now)
-
-
-

@@ -444,9 +444,7 @@ class Connection:
     def reset_segment(self) -> Segment:
         """<SEQ=SND.NXT><ACK=RCV.NXT><CTL=RST,ACK>"""
         snd, rcv = self.snd, self.rcv
-        return Segment(
-            self.local[1], self.remote[1], wrap(snd.nxt, self.iss), wrap(rcv.nxt, self.irs), RST | ACK, 0
-        )  # fmt: skip
+        return Segment(self.local[1], self.remote[1], wrap(snd.nxt, self.iss), wrap(rcv.nxt, self.irs), RST | ACK, 0)
 
     # Time-outs (3.10.8).
 

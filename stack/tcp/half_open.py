@@ -133,9 +133,7 @@ class HalfOpen:
         offset = (seg.seq - self.rcv_nxt) & MASK
         if flags & (SYN | ACK | RST) == SYN and seg.seq == self.syn.seq:
             return Verdict.REPEAT
-        if not flags & RST and self.agreement().timestamps and (
-            seg.tsval < 0 or is_older(seg.tsval, self.syn.tsval)
-        ):  # fmt: skip
+        if not flags & RST and self.agreement().timestamps and (seg.tsval < 0 or is_older(seg.tsval, self.syn.tsval)):
             return Verdict.DROP if seg.tsval < 0 else self._challenge(now)
         if not self._acceptable(offset, seg.length):
             return Verdict.DROP if flags & RST else self._challenge(now)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
-from stack.wire.packet import Buffer
+from stack.tcp.chunks import Held, keep
 
 MAX_RANGES = 1024  #: A window of 6 MiB with every fourth segment missing; each costs some 300 bytes beside its data.
 MAX_BLOCKS = 4  #: What the options field can carry (RFC 2018 3).
@@ -22,7 +22,7 @@ class Range:
 
     __slots__ = ("chunks", "end", "start")
 
-    def __init__(self, start: int, end: int, chunks: list[Buffer]) -> None:
+    def __init__(self, start: int, end: int, chunks: list[Held]) -> None:
         self.start = start
         self.end = end
         self.chunks = chunks
@@ -42,6 +42,11 @@ class Reassembly:
     def __len__(self) -> int:
         return len(self._ranges)
 
+    @property
+    def end(self) -> int:
+        """The number after the last octet held."""
+        return self._ends[-1] if self._ends else 0
+
     def insert(self, start: int, data: memoryview) -> bool:
         """Keep `data`, which begins at `start`; false when the bound on ranges refuses it."""
         end = start + len(data)
@@ -52,7 +57,8 @@ class Reassembly:
         if first == last:
             if len(ranges) >= MAX_RANGES:
                 return False
-            touched = Range(start, end, [data])
+            touched = Range(start, end, [])
+            keep(touched.chunks, data)
             ranges.insert(first, touched)
             self._ends.insert(first, end)
             self.size += len(data)
@@ -66,19 +72,19 @@ class Reassembly:
         end = start + len(data)
         joined = self._ranges[first:last]
         touched = joined[0]
-        chunks: list[Buffer] = []
+        chunks: list[Held] = []
         cursor = start
         if touched.start <= start:
             chunks = touched.chunks  # grows in place: the usual case of a range that is being filled
             cursor = touched.end
         for held in joined[1:] if chunks else joined:
             if held.start > cursor:
-                chunks.append(data[cursor - start : held.start - start])
+                keep(chunks, data[cursor - start : held.start - start])
                 self.size += held.start - cursor
             chunks.extend(held.chunks)
             cursor = held.end
         if cursor < end:
-            chunks.append(data[cursor - start :])
+            keep(chunks, data[cursor - start :])
             self.size += end - cursor
             cursor = end
         merged = Range(min(start, touched.start), cursor, chunks)
@@ -88,13 +94,13 @@ class Reassembly:
             self._recent.remove(held)
         return merged
 
-    def take(self, upto: int) -> tuple[int, list[Buffer]]:
+    def take(self, upto: int) -> tuple[int, list[Held]]:
         """Remove what has come in order: the octets from `upto` on, without a gap.
 
         Returns the number of the first octet still missing and the buffers. What lies before `upto` has arrived
         another way and is dropped.
         """
-        taken: list[Buffer] = []
+        taken: list[Held] = []
         count = 0
         for held in self._ranges:
             if held.start > upto:
@@ -113,7 +119,8 @@ class Reassembly:
         return tuple([(held.start, held.end) for held in self._recent[:MAX_BLOCKS]])
 
 
-def _without_head(chunks: list[Buffer], skip: int) -> list[Buffer]:
+def _without_head(chunks: list[Held], skip: int) -> list[Held]:
+    """The same octets less the first `skip`."""
     for index, chunk in enumerate(chunks):
         if skip < len(chunk):
             return [chunk[skip:], *chunks[index + 1 :]] if skip else chunks[index:]

@@ -23,9 +23,9 @@ from __future__ import annotations
 
 from collections import deque
 
+from stack.tcp.chunks import Held, keep
 from stack.tcp.config import TcpOptions
 from stack.tcp.reassembly import Reassembly
-from stack.wire.packet import Buffer
 from stack.wire.units import Duration, Time
 
 QUICK_ACKS = 16  #: Segments acknowledged at once at the start; Linux' figure too.
@@ -71,7 +71,7 @@ class Receiver:
         self.fin = NO_FIN  # the number of the peer's FIN, once seen, in order or not
         self.buffered = 0
         self.received_bytes = 0
-        self._chunks: deque[Buffer] = deque()
+        self._chunks: deque[Held] = deque()
         self.reassembly: Reassembly | None = None
         self.quick = QUICK_ACKS
         self.unacked = 0  # octets received in order since our last ACK
@@ -105,10 +105,11 @@ class Receiver:
             self._round_started = now
         end = seq + len(data)
         if seq > self.nxt:
-            return self._on_gap(seq, _own(data))
+            return self._on_gap(seq, data)
         if seq < self.nxt:
             data = data[self.nxt - seq :]
-        self._accept(_own(data))
+        keep(self._chunks, data)
+        self._count(len(data))
         self.nxt = end
         self.unacked += len(data)
         if self.reassembly is not None:
@@ -121,10 +122,16 @@ class Receiver:
         """Octets came that were here before: the peer has missed our ACK."""
         self._owe_duplicate()
 
-    def on_fin(self, seq: int) -> None:
-        """The peer's FIN stands at `seq`; the first one that was seen decides."""
+    def on_fin(self, seq: int) -> bool:
+        """The peer's FIN stands at `seq`; the first one that was seen decides.
+
+        False for one that can't be: there is data behind it already.
+        """
         if self.fin == NO_FIN:
+            if seq < self.nxt or (self.reassembly is not None and seq < self.reassembly.end):
+                return False
             self.fin = seq
+        return seq == self.fin
 
     def take_fin(self) -> bool:
         """Advance over the FIN if everything before it is here; true when that happened."""
@@ -157,18 +164,17 @@ class Receiver:
         else:
             self.ack_soon = True
 
-    def _accept(self, data: Buffer) -> None:
-        self._chunks.append(data)
-        self.buffered += len(data)
-        self.received_bytes += len(data)
+    def _count(self, size: int) -> None:
+        self.buffered += size
+        self.received_bytes += size
 
     def _drain(self) -> None:
         reassembly = self.reassembly
         if reassembly is None:
             return
         upto, chunks = reassembly.take(self.nxt)
-        for chunk in chunks:
-            self._accept(chunk)
+        self._chunks.extend(chunks)
+        self._count(upto - self.nxt)
         self.unacked += upto - self.nxt
         self.nxt = upto
         if not len(reassembly):
@@ -181,7 +187,7 @@ class Receiver:
         chunks = self._chunks
         if not chunks:
             return b""
-        taken: list[Buffer] = []
+        taken: list[Held] = []
         size = 0
         while chunks and size < limit:
             chunk = chunks[0]
@@ -217,10 +223,9 @@ class Receiver:
 
     def offer(self) -> int:
         """The window field of a segment that leaves now, scaled; moves the edge when that is worth it."""
-        free = max(self.limit - self.buffered, 0)
-        edge = self.nxt + free
-        if edge - self.edge >= min(self.mss, self.limit // 2):
-            self.edge = min(edge, self.nxt + (0xFFFF << self.shift))
+        free = self._free()
+        if self.nxt + free - self.edge >= min(self.mss, max(self.limit // 2, 1)):
+            self.edge = self.nxt + free
         field = self.wnd >> self.shift
         # Rounding down would take back a part of what was offered; round up where the buffer has the room.
         if field << self.shift < self.wnd and (field + 1) << self.shift <= free and field < 0xFFFF:
@@ -240,13 +245,9 @@ class Receiver:
         Twice what the peer still believes to have, and at least two segments or half the buffer: a sender that
         fills the window is told well before it must stop, and no other one is disturbed.
         """
-        free = self.limit - self.buffered
-        return free >= 2 * self.wnd and free - self.wnd >= min(2 * self.mss, self.limit // 2)
+        free = self._free()
+        return free >= 2 * self.wnd and free - self.wnd >= min(2 * self.mss, max(self.limit // 2, 1))
 
-
-def _own(data: memoryview) -> memoryview:
-    """The same octets, copied if keeping them would keep a much larger frame alive."""
-    frame = data.obj
-    if isinstance(frame, bytes) and 2 * len(data) < len(frame):
-        return memoryview(bytes(data))
-    return data
+    def _free(self) -> int:
+        """Room in the buffer, as far as the window field can tell of it."""
+        return min(max(self.limit - self.buffered, 0), 0xFFFF << self.shift)

@@ -147,9 +147,7 @@ def _ack(conn: Connection, now: Time, blocks: Blocks) -> Segment:
     return _segment(conn, now, conn.snd.nxt, ACK, (), blocks)
 
 
-def _segment(
-    conn: Connection, now: Time, seq: int, flags: int, parts: tuple[Buffer, ...], blocks: Blocks
-) -> Segment:
+def _segment(conn: Connection, now: Time, seq: int, flags: int, parts: tuple[Buffer, ...], blocks: Blocks) -> Segment:
     rcv = conn.rcv
     irs = conn.irs
     ts = conn.ts

@@ -33,6 +33,7 @@ class Drop(enum.Enum):
     BAD_FLAGS = "bad-flags"  # combinations that no TCP sends, such as SYN with FIN to a listener
     SYN_QUEUE_FULL = "syn-queue-full"
     ACCEPT_QUEUE_FULL = "accept-queue-full"
+    TOO_LONG = "too-long"  # an answer that would not fit the link
     QUEUE_FULL = "queue-full"  # an answer that found the host's own queue full
     # TCP, in a connection.
     OUT_OF_WINDOW = "out-of-window"  # RFC 9293 3.10.7.4, first
@@ -41,6 +42,7 @@ class Drop(enum.Enum):
     UNEXPECTED_SYN = "unexpected-syn"  # RFC 5961 4.2
     NO_ACK = "no-ack"  # a segment without ACK in a synchronised state
     BAD_ACK = "bad-ack"  # acknowledges what was never sent, or is far too old (RFC 5961 5.2)
+    BAD_FIN = "bad-fin"  # a second end of the stream, or one before data that is here already
     AFTER_CLOSE = "after-close"  # text for an application that has closed
     OUT_OF_ORDER_LIMIT = "out-of-order-limit"  # the reassembly queue's bound
     TIME_WAIT = "time-wait"  # what TIME-WAIT drops without an answer (RFC 1337)

@@ -197,7 +197,7 @@ def _read_options(segment: Segment, frame: Buffer, at: int, end: int) -> None:
             if length == TIMESTAMPS_LENGTH and segment.tsval < 0:
                 segment.tsval, segment.tsecr = _TWO_U32.unpack_from(frame, at + 2)
         elif kind == SACK:
-            if not syn and not segment.sacks and length & 7 == 2 and length > 2:
+            if not syn and not segment.sacks and length & 7 == 2:
                 edges = _BLOCKS[length >> 3].unpack_from(frame, at + 2)
                 segment.sacks = tuple(zip(edges[::2], edges[1::2], strict=True))
         elif syn:

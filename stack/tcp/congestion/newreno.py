@@ -15,13 +15,14 @@ from stack.wire.units import Time
 class NewReno(CongestionControl):
     """RFC 5681 with RFC 6582's modification of fast recovery."""
 
-    __slots__ = ("_credit",)
+    __slots__ = ("_ceiling", "_credit")
 
     name = "newreno"
 
     def __init__(self, mss: int) -> None:
         super().__init__(mss)
         self._credit = 0  # bytes acknowledged towards the next increment in congestion avoidance
+        self._ceiling = 0  # of the inflation in recovery
 
     def on_ack(self, summary: AckSummary, now: Time) -> None:
         if summary.app_limited:
@@ -38,10 +39,12 @@ class NewReno(CongestionControl):
     def on_loss(self, flight: int, now: Time) -> None:
         self.ssthresh = max(flight // 2, 2 * self.mss)  # RFC 5681 3.1, equation 4
         self.cwnd = self.ssthresh + 3 * self.mss
+        # RFC 5681 3.2, step 4: no more segments can have left than were there, however many duplicates claim it.
+        self._ceiling = self.ssthresh + flight
         self._credit = 0
 
     def on_duplicate_ack(self) -> None:
-        self.cwnd += self.mss
+        self.cwnd = max(self.cwnd, min(self.cwnd + self.mss, self._ceiling))
 
     def on_partial_ack(self, acked: int) -> None:
         # RFC 6582 3.2, step 3: deflate by what was acknowledged, add one segment back if that was at least one.
