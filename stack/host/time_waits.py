@@ -22,7 +22,7 @@ MAX_RECORDS = 65_536
 class TimeWaits:
     """The records by flow; `options` are the host's, whose `msl` counts."""
 
-    __slots__ = ("_counters", "_options", "_lasts", "_output", "records")
+    __slots__ = ("_counters", "_lasts", "_options", "_output", "records")
 
     def __init__(self, output: Output, counters: Counters, options: TcpOptions) -> None:
         self._output = output

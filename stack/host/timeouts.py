@@ -16,14 +16,13 @@ from typing import Generic, TypeVar
 from stack.tcp.connection import Connection
 from stack.wire.units import NEVER, Duration, Time
 
-
 SLACK = 16  #: Stale entries that are not worth a sweep.
 
 
 class ConnectionTimeouts:
     """The lazy heap."""
 
-    __slots__ = ("_count", "_stale", "_heap")
+    __slots__ = ("_count", "_heap", "_stale")
 
     def __init__(self) -> None:
         self._heap: list[tuple[Time, int, Connection]] = []
