@@ -104,8 +104,7 @@ def _in_syn_sent(conn: Connection, seg: Segment, now: Time) -> None:
     if not flags & ACK:
         # Simultaneous open (figure 8): our SYN goes out again, now with an ACK. What it carried is sent again, too.
         conn.transition(Event.RECV_SYN)
-        snd.recovery.mark_first_lost()
-        snd.force_retransmit = True
+        snd.resend_first()
         return
     _advance(conn, seg, ack, now)
     conn.transition(Event.RECV_SYN_ACK)
@@ -224,7 +223,8 @@ def _check_ack(conn: Connection, seg: Segment, seq: int, flags: int, now: Time) 
         _acknowledge_stray(conn, seg, now)
         return False
     if ack >= snd.una:
-        window_changed = snd.on_window(seg.window << conn.snd_shift, seq, ack)
+        shift = 0 if seg.flags & SYN else conn.snd_shift  # a window on a SYN is never scaled (RFC 7323 2.2)
+        window_changed = snd.on_window(seg.window << shift, seq, ack)
         if ack > snd.una:
             _advance(conn, seg, ack, now)
         else:

@@ -321,6 +321,7 @@ class Connection:
         self.options = options
         self.snd.nodelay = options.nodelay
         self.rcv.max_limit = max(options.receive_buffer, self.rcv.limit)
+        self.changed = True  # there may be room for a writer that waits
         self.start_keepalive(now)
 
     # Inputs from the world.
@@ -396,6 +397,7 @@ class Connection:
         if agreement.timestamps:
             self.ts = Timestamps(self.ts_offset, syn.tsval, now)
             mss -= TIMESTAMP_BYTES
+            self.rcv.mss -= TIMESTAMP_BYTES  # what a full segment of the peer's carries
         self.snd_shift = agreement.snd_shift
         self.rcv.shift = agreement.rcv_shift
         self.rcv.sack = agreement.sack

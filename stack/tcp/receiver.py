@@ -111,6 +111,7 @@ class Receiver:
         keep(self._chunks, data)
         self._count(len(data))
         self.nxt = end
+        self.duplicate_acks.clear()  # what they would report stands in the ACK that follows
         self.unacked += len(data)
         if self.reassembly is not None:
             self._drain()
@@ -138,6 +139,7 @@ class Receiver:
         if self.fin != self.nxt:
             return False
         self.nxt += 1
+        self.duplicate_acks.clear()
         self.edge = max(self.edge, self.nxt)
         self.reassembly = None
         self.ack_now = True

@@ -132,3 +132,5 @@ class Recovery:
         if record.lost:
             record.lost = False
             self.lost_bytes -= record.end - record.start
+            if not self.lost_bytes:
+                self._lost.clear()  # nothing in it is lost any more

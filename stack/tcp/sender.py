@@ -78,7 +78,7 @@ class Sender:
         self.recover = 0  # RFC 6582: recovery ends when this is acknowledged
         self.force_retransmit = False  # one retransmission that no window holds back
         self.timed_out_at = -1  # SND.UNA of the latest expiry, to know a repeated one
-        self.cwnd_limited = False  # the congestion window held something back since the last ACK
+        self.cwnd_limited = False  # the congestion window has stopped the latest attempt to send
         self.blocked_by_window = False  # nothing is in flight and the peer's window lets nothing go
         self.retransmitted_segments = 0
         self.retransmitted_bytes = 0
@@ -137,7 +137,6 @@ class Sender:
             self._on_ack_in_recovery(ack, acked, now)
         else:
             self.congestion.on_ack(AckSummary(acked, flight, sample, not self.cwnd_limited), now)
-        self.cwnd_limited = False
 
     def _on_ack_in_recovery(self, ack: int, acked: int, now: Time) -> None:
         if ack >= self.recover:
@@ -147,7 +146,7 @@ class Sender:
             return
         # RFC 6582 3.2, step 3: a partial ACK shows the next hole; fill it at once.
         self.congestion.on_partial_ack(acked)
-        self._resend_first()
+        self.resend_first()
 
     def on_duplicate_ack(self, now: Time) -> None:
         """An ACK that acknowledges nothing new while data is outstanding (RFC 5681 2)."""
@@ -159,9 +158,10 @@ class Sender:
             self.in_recovery = True
             self.recover = self.nxt
             self.congestion.on_loss(self.flight, now)
-            self._resend_first()
+            self.resend_first()
 
-    def _resend_first(self) -> None:
+    def resend_first(self) -> None:
+        """The earliest of what is outstanding, if anything is, leaves again at once."""
         if self.recovery.first is not None:
             self.recovery.mark_first_lost()
             self.force_retransmit = True
@@ -185,6 +185,7 @@ class Sender:
         """The numbers [start, end) to send now, or None; recorded as sent."""
         recovery = self.recovery
         self.blocked_by_window = False
+        self.cwnd_limited = False
         if recovery.lost_bytes:
             chunk = self._next_lost(now)
             if chunk is not None:
@@ -227,10 +228,12 @@ class Sender:
         if size > limit:
             recovery.split(record, self.mss)
             size = self.mss
-        if not self.force_retransmit and (
-            recovery.pipe + size > self.congestion.cwnd or record.start >= self.una + self.wnd
-        ):
-            return None
+        if not self.force_retransmit:
+            if recovery.pipe + size > self.congestion.cwnd:
+                self.cwnd_limited = True
+                return None
+            if record.start >= self.una + self.wnd:
+                return None
         self.force_retransmit = False
         recovery.on_resent(record, now)
         self.retransmitted_segments += 1

@@ -114,7 +114,9 @@ def _with_chunk(conn: Connection, now: Time, chunk: tuple[int, int]) -> Segment:
         flags |= FIN
         if conn.own_state is CLOSE_WAIT:
             conn.transition(Event.SEND_FIN)
-    return _segment(conn, now, start, flags, parts, conn.rcv.blocks())
+    # SACK blocks only where there is room for them beside the data: 4 octets, and 8 for each (MUST-16).
+    room = max((snd.mss - max(data_end - start, 0) - 4) // 8, 0)
+    return _segment(conn, now, start, flags, parts, conn.rcv.blocks()[:room])
 
 
 def _syn(conn: Connection, now: Time) -> Segment:
