@@ -4,7 +4,7 @@ A connection's deadline moves with every segment. Moving an entry in a heap cost
 it comes up does not. So an entry is pushed only when a connection wants to be woken *earlier* than it was promised;
 one that comes up too early is pushed again for the connection's present deadline.
 
-Half-open records and TIME-WAIT each wait for a constant time, so a queue in order of entry is in order of expiry.
+A half-open record waits for a constant time, so a queue in order of entry is in order of expiry.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ SLACK = 16  #: Stale entries that are not worth a sweep.
 
 
 class ConnectionTimeouts:
-    """The lazy heap."""
+    """The lazy heap. Its entries name their connection by a number, so that a stale one keeps nothing alive."""
 
-    __slots__ = ("_count", "_heap", "_stale")
+    __slots__ = ("_count", "_heap", "_promised")
 
     def __init__(self) -> None:
-        self._heap: list[tuple[Time, int, Connection]] = []
-        self._count = 0  # breaks ties, so that connections are never compared
-        self._stale = 0  # entries that an earlier one of the same connection has replaced, or whose connection is gone
+        self._heap: list[tuple[Time, int]] = []
+        self._promised: dict[int, Connection] = {}  # the entries that count, one for each connection at most
+        self._count = 0
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -37,21 +37,20 @@ class ConnectionTimeouts:
         due = conn.next_timeout()
         if due < conn.deadline:
             self.forget(conn)
-            conn.deadline = due
             self._count += 1
-            heapq.heappush(self._heap, (due, self._count, conn))
+            self._promised[self._count] = conn
+            conn.deadline, conn.promise = due, self._count
+            heapq.heappush(self._heap, (due, self._count))
 
     def forget(self, conn: Connection) -> None:
         """Take back what was promised to `conn`. Its entry is swept out when stale ones are the majority."""
         if conn.deadline == NEVER:
             return
         conn.deadline = NEVER
-        self._stale += 1
-        if 2 * self._stale > len(self._heap) + SLACK:
-            live = {id(entry[2]): entry for entry in self._heap if entry[0] == entry[2].deadline}
-            self._heap = list(live.values())
+        del self._promised[conn.promise]
+        if len(self._heap) > 2 * len(self._promised) + SLACK:
+            self._heap = [entry for entry in self._heap if entry[1] in self._promised]
             heapq.heapify(self._heap)
-            self._stale = 0
 
     def earliest(self) -> Time:
         """When the first entry comes up; a connection may turn out to want nothing then."""
@@ -62,9 +61,9 @@ class ConnectionTimeouts:
         due: list[Connection] = []
         heap = self._heap
         while heap and heap[0][0] <= now:
-            deadline, _, conn = heapq.heappop(heap)
-            if deadline != conn.deadline:
-                self._stale -= 1
+            _, number = heapq.heappop(heap)
+            conn = self._promised.pop(number, None)
+            if conn is None:
                 continue
             conn.deadline = NEVER
             if conn.next_timeout() <= now:

@@ -85,6 +85,7 @@ class Connection:
         "passive",
         "persist_interval",
         "probe_owed",
+        "promise",
         "progress_at",
         "queued",
         "rcv",
@@ -146,6 +147,7 @@ class Connection:
         self.ts: Timestamps | None = None
         self.timers = Timers()
         self.deadline: Time = NEVER  # the host's: when it last promised to come back
+        self.promise = 0  # the host's: the number of that promise
         self.queued = False  # the host's: waits for its turn to send
 
         self.reply: Segment | None = None  # a reset that is owed
