@@ -49,7 +49,7 @@ class ConnectionTimeouts:
         conn.deadline = NEVER
         del self._promised[conn.promise]
         if len(self._heap) > 2 * len(self._promised) + SLACK:
-            self._heap = [entry for entry in self._heap if entry[1] in self._promised]
+            self._heap[:] = [entry for entry in self._heap if entry[1] in self._promised]
             heapq.heapify(self._heap)
 
     def earliest(self) -> Time:
@@ -97,6 +97,3 @@ class ExpiryQueue(Generic[Record]):
         while self._entries and self._entries[0][0] <= now:
             due.append(self._entries.popleft()[1])
         return due
-
-    def clear(self) -> None:
-        self._entries.clear()
