@@ -177,7 +177,11 @@ class Host:
         listener = self._handshakes.listener_for(local)
         waiting = self._time_waits.records.get(key)
         if waiting is not None:
-            if listener is None or listener.syn_queue_full or not waiting.may_reopen(seg):
+            if (
+                listener is None
+                or listener.syn_queue_full
+                or not waiting.may_reopen(seg, timestamps=listener.options.timestamps)
+            ):
                 self._time_waits.on_segment(waiting, local, remote, seg, now)
                 return waiting.state
             waiting.reopen()

@@ -58,8 +58,8 @@ def segment_arrives(conn: Connection, seg: Segment, now: Time) -> None:
         return
     seq = unwrap(seg.seq, conn.irs, conn.rcv.nxt)
     flags = seg.flags
-    if flags & SYN and seq == 0 and flags & ACK and conn.own_state is SYN_RECEIVED:
-        # The other half of a simultaneous open: the SYN repeats what is known, the ACK is what counts (figure 8).
+    if flags & (SYN | ACK) == SYN | ACK and seq == 0 and conn.snd.una == 0:
+        # The other half of a simultaneous open: the SYN repeats what is known, the ACK is what counts (figure 7).
         flags &= ~SYN
         seq = 1
     if not (_check_sequence(conn, seg, seq, flags, now) and _check_reset(conn, seq, flags, now)):
@@ -102,7 +102,7 @@ def _in_syn_sent(conn: Connection, seg: Segment, now: Time) -> None:
     snd.wl2 = ack if flags & ACK else 0
     conn.rcv.ack_now = True
     if not flags & ACK:
-        # Simultaneous open (figure 8): our SYN goes out again, now with an ACK. What it carried is sent again, too.
+        # Simultaneous open (figure 7): our SYN goes out again, now with an ACK. What it carried is sent again, too.
         conn.transition(Event.RECV_SYN)
         snd.resend_first()
         return
@@ -129,7 +129,8 @@ def _check_sequence(conn: Connection, seg: Segment, seq: int, flags: int, now: T
             conn.drop(Drop.OLD_TIMESTAMP)
             _acknowledge_stray(conn, seg, now)
             return False
-    length = seg.size + (1 if flags & SYN else 0) + (flags & FIN)
+    # Of a RST only the number counts: text that it may carry (SHLD-2) needs no window (MUST-66).
+    length = 0 if reset else seg.size + (1 if flags & SYN else 0) + (flags & FIN)
     if not _acceptable(seq, length, rcv.nxt, rcv.edge):
         conn.drop(Drop.OUT_OF_WINDOW)
         if not reset:
@@ -215,8 +216,10 @@ def _check_ack(conn: Connection, seg: Segment, seq: int, flags: int, now: Time) 
             conn.reply = Segment(conn.local[1], conn.remote[1], seg.ack, 0, RST, 0)
             return False
         conn.transition(Event.RECV_ACK_OF_SYN)
+    if snd.una == 0:  # also in FIN-WAIT-1, where a CLOSE in SYN-RECEIVED leads
         snd.wl1, snd.wl2 = seq - 1, ack  # whatever this segment says about the window is news
-        conn.on_established(now)
+        if 0 < ack <= snd.max:
+            conn.on_established(now)
     if ack > snd.max or ack < snd.una - snd.max_wnd:
         # RFC 5961 5.2: nobody who has seen our data says this.
         conn.drop(Drop.BAD_ACK)
@@ -241,6 +244,7 @@ def _advance(conn: Connection, seg: Segment, ack: int, now: Time) -> None:
         echoed = conn.ts.elapsed(seg.tsecr, now)
     snd.on_ack(ack, now, echoed)
     conn.retries = 0
+    conn.soft_error = None
     conn.progress_at = now
     conn.persist_interval = 0
     conn.timers.persist = NEVER

@@ -298,11 +298,13 @@ class Connection:
             return
         if self.own_state is SYN_SENT:
             self.fail(errors.aborted(), Event.CLOSE)
-        elif self.rcv.buffered:
-            self.abort()
+        elif self.rcv.buffered and not self.finished:
+            self.reply = self.reset_segment()  # in CLOSING and LAST-ACK, too, unlike ABORT: there data was lost
+            self.fail(errors.aborted(), Event.ABORT)
         else:
             self.close_write()
         self.reading_closed = True
+        self.rcv.discard()
         if self.own_state is FIN_WAIT_2:
             self.start_linger(now)
 
@@ -453,8 +455,10 @@ class Connection:
     # Time-outs (3.10.8).
 
     def _on_linger(self) -> None:
-        error = None if self.connected else errors.timed_out()
-        self.fail(error, Event.TIMEOUT)
+        if self.connected:
+            self.fail(None, Event.TIMEOUT)  # FIN-WAIT-2, which nobody waits for
+        else:
+            self._give_up()
 
     def _give_up(self) -> None:
         self.fail(self.soft_error or errors.timed_out(), Event.TIMEOUT)

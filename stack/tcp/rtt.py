@@ -12,9 +12,10 @@ kept by whoever takes the samples: see `Recovery.on_ack`.
 from __future__ import annotations
 
 from stack.tcp.config import TcpOptions
-from stack.wire.units import SECOND, Duration, seconds
+from stack.wire.units import MS, SECOND, Duration, seconds
 
 SYN_MAX_RTO = 128 * SECOND  #: Before the first sample backoff may go on to 128 s: seven SYNs then take 255 s.
+GRANULARITY = 1 * MS  #: G: the timers of Trio, and the timestamps option, are no finer.
 AFTER_LOST_SYN = 3 * SECOND  #: RFC 6298 5.7: the RTO for data when the SYN itself had to be sent again.
 
 
@@ -44,7 +45,7 @@ class RttEstimator:
             self.rttvar += (abs(self.srtt - rtt) - self.rttvar) // 4
             self.srtt += (rtt - self.srtt) // 8
         # Like Linux, the floor is under the variance term: RTO is never closer to SRTT than a delayed ACK may be.
-        self.rto = min(self.srtt + max(self.min_rto, 4 * self.rttvar), self.max_rto)
+        self.rto = min(self.srtt + max(self.min_rto, GRANULARITY, 4 * self.rttvar), self.max_rto)
 
     def back_off(self) -> None:
         """The timer expired: double the RTO (RFC 6298 5.5)."""

@@ -56,16 +56,18 @@ class TimeWait:
         self.lasts: Duration = 2 * seconds(conn.options.msl)
         self.expires: Time = now + self.lasts
 
-    def may_reopen(self, seg: Segment) -> bool:
-        """Whether a SYN is certainly newer than anything of the old connection (RFC 6191 2)."""
+    def may_reopen(self, seg: Segment, *, timestamps: bool) -> bool:
+        """Whether a SYN is certainly newer than anything of the old connection (RFC 6191 2).
+
+        `timestamps` says whether a new connection would use them, too. Deviation: like Linux, we don't come back to
+        TIME-WAIT when such a SYN turns out to be an old duplicate after all (MAY-2): only one whose clock or number
+        is ahead of everything before gets so far.
+        """
         if seg.flags & (SYN | ACK | RST) != SYN:
             return False
-        newer_number = precedes(self.rcv_nxt, seg.seq)
-        if self.ts_recent >= 0 and seg.tsval >= 0:
-            if seg.tsval == self.ts_recent:
-                return newer_number
-            return is_older(self.ts_recent, seg.tsval)
-        return newer_number
+        if timestamps and seg.tsval >= 0 and seg.tsval != self.ts_recent:
+            return self.ts_recent < 0 or is_older(self.ts_recent, seg.tsval)
+        return precedes(self.rcv_nxt, seg.seq)
 
     def on_segment(self, seg: Segment, now: Time) -> Segment | Drop:
         """What to answer, or why nothing is. A FIN that comes again starts the 2 MSL afresh."""
