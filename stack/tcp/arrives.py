@@ -62,12 +62,15 @@ def segment_arrives(conn: Connection, seg: Segment, now: Time) -> None:
         # The other half of a simultaneous open: the SYN repeats what is known, the ACK is what counts (figure 7).
         flags &= ~SYN
         seq = 1
+    shut = conn.rcv.wnd == 0 and seg.length > 0
     if not (_check_sequence(conn, seg, seq, flags, now) and _check_reset(conn, seq, flags, now)):
         return
     if not (_check_syn(conn, flags, now) and _check_ack(conn, seg, seq, flags, now)):
         return
     conn.heard_at = now
     conn.keepalives_unanswered = 0
+    if shut:
+        return
     _take_text(conn, seg, seq, now)
     _take_fin(conn, seg, seq, flags, now)
 
@@ -127,17 +130,22 @@ def _check_sequence(conn: Connection, seg: Segment, seq: int, flags: int, now: T
             return False
         if ts.is_old(seg.tsval, now):
             conn.drop(Drop.OLD_TIMESTAMP)
-            _acknowledge_stray(conn, seg, now)
+            _acknowledge_stray(conn, seg, flags, now)
             return False
     # Of a RST only the number counts: text that it may carry (SHLD-2) needs no window (MUST-66).
     length = 0 if reset else seg.size + (1 if flags & SYN else 0) + (flags & FIN)
     if not _acceptable(seq, length, rcv.nxt, rcv.edge):
         conn.drop(Drop.OUT_OF_WINDOW)
-        if not reset:
-            if seg.size and seq < rcv.nxt:
-                rcv.on_old_text()
-            else:
-                _acknowledge_stray(conn, seg, now)
+        if reset:
+            return False
+        if seq == rcv.nxt == rcv.edge and not flags & SYN:
+            # Text for a closed window: a valid ACK that it carries is taken all the same (3.10.7.4, first).
+            rcv.ack_now = True
+            return True
+        if seg.size and seq < rcv.nxt:
+            rcv.on_old_text()
+        else:
+            _acknowledge_stray(conn, seg, flags, now)
         return False
     if ts is not None and seg.tsval >= 0 and not reset:
         # RFC 7323 4.3: TS.Recent comes from the segment that our latest ACK asked for.
@@ -154,8 +162,11 @@ def _acceptable(seq: int, length: int, nxt: int, edge: int) -> bool:
     return nxt < edge and seq < edge and seq + length > nxt
 
 
-def _acknowledge_stray(conn: Connection, seg: Segment, now: Time) -> None:
+def _acknowledge_stray(conn: Connection, seg: Segment, flags: int, now: Time) -> None:
     """<SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>, not too often where the other end may be doing the same."""
+    if flags & SYN:
+        _challenge(conn, now)
+        return
     if seg.length == 0:
         if conn.old_acks_at >= 0 and now - conn.old_acks_at < OLD_ACK_INTERVAL:
             return
@@ -223,7 +234,7 @@ def _check_ack(conn: Connection, seg: Segment, seq: int, flags: int, now: Time) 
     if ack > snd.max or ack < snd.una - snd.max_wnd:
         # RFC 5961 5.2: nobody who has seen our data says this.
         conn.drop(Drop.BAD_ACK)
-        _acknowledge_stray(conn, seg, now)
+        _acknowledge_stray(conn, seg, flags, now)
         return False
     if ack >= snd.una:
         shift = 0 if seg.flags & SYN else conn.snd_shift  # a window on a SYN is never scaled (RFC 7323 2.2)

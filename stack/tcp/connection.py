@@ -19,7 +19,7 @@ from stack.tcp.negotiate import TIMESTAMP_BYTES, Agreement, Offer
 from stack.tcp.receiver import Receiver
 from stack.tcp.rtt import RttEstimator
 from stack.tcp.sender import Sender
-from stack.tcp.seq import unwrap, wrap
+from stack.tcp.seq import unwrap
 from stack.tcp.state import (
     CAN_SEND,
     CLOSE_WAIT,
@@ -40,7 +40,7 @@ from stack.tcp.timers import Timers
 from stack.tcp.timestamps import Timestamps
 from stack.wire.drop import Drop
 from stack.wire.packet import Buffer
-from stack.wire.segment import ACK, RST, Segment
+from stack.wire.segment import Segment
 from stack.wire.units import MS, NEVER, US, Duration, Time, seconds
 
 Endpoint = tuple[bytes, int]
@@ -92,6 +92,7 @@ class Connection:
         "reading_closed",
         "remote",
         "reply",
+        "reset_owed",
         "retries",
         "rtt",
         "segs_in",
@@ -150,7 +151,8 @@ class Connection:
         self.promise = 0  # the host's: the number of that promise
         self.queued = False  # the host's: waits for its turn to send
 
-        self.reply: Segment | None = None  # a reset that is owed
+        self.reply: Segment | None = None  # a reset for a segment that acknowledges what was never sent
+        self.reset_owed = False
         self.probe_owed = False
         self.keepalive_owed = False
         self.persist_interval: Duration = 0
@@ -299,7 +301,7 @@ class Connection:
         if self.own_state is SYN_SENT:
             self.fail(errors.aborted(), Event.CLOSE)
         elif self.rcv.buffered and not self.finished:
-            self.reply = self.reset_segment()  # in CLOSING and LAST-ACK, too, unlike ABORT: there data was lost
+            self.reset_owed = True  # in CLOSING and LAST-ACK, too, unlike ABORT: there data was lost
             self.fail(errors.aborted(), Event.ABORT)
         else:
             self.close_write()
@@ -317,7 +319,7 @@ class Connection:
                 self.time_wait.abort()
             return
         if self.own_state in SENDS_RESET:
-            self.reply = self.reset_segment()
+            self.reset_owed = True
         self.fail(errors.aborted(), Event.ABORT)
 
     def set_options(self, options: TcpOptions, now: Time) -> None:
@@ -446,11 +448,6 @@ class Connection:
         if self.own_state is not SYN_SENT or self.options.user_timeout is not None:
             due = min(due, max(self.progress_at + self.r2, now))
         self.timers.retransmit = due
-
-    def reset_segment(self) -> Segment:
-        """<SEQ=SND.NXT><ACK=RCV.NXT><CTL=RST,ACK>"""
-        snd, rcv = self.snd, self.rcv
-        return Segment(self.local[1], self.remote[1], wrap(snd.nxt, self.iss), wrap(rcv.nxt, self.irs), RST | ACK, 0)
 
     # Time-outs (3.10.8).
 

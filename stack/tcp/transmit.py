@@ -22,7 +22,7 @@ from stack.tcp.state import (
 )
 from stack.tcp.timestamps import clock
 from stack.wire.packet import Buffer
-from stack.wire.segment import ACK, FIN, PSH, SYN, Segment
+from stack.wire.segment import ACK, FIN, PSH, RST, SYN, Segment
 from stack.wire.units import NEVER, Time, seconds
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ def next_segment(conn: Connection, now: Time) -> Segment | None:
     if conn.reply is not None:
         reply, conn.reply = conn.reply, None
         return reply
+    if conn.reset_owed:
+        conn.reset_owed = False
+        return _reset(conn, now)
     state = conn.own_state
     if state is CLOSED:
         return None
@@ -137,6 +140,21 @@ def _syn(conn: Connection, now: Time) -> Segment:
         sack_ok=rcv.sack if answering else offer.sack,
         tsval=clock(conn.ts_offset, now) if has_ts else -1,
         tsecr=conn.ts.recent if conn.ts is not None else 0,
+    )
+
+
+def _reset(conn: Connection, now: Time) -> Segment:
+    """<SEQ=SND.NXT><ACK=RCV.NXT><CTL=RST,ACK>, with timestamps as RFC 7323 5.2 asks for."""
+    ts = conn.ts
+    return Segment(
+        conn.local[1],
+        conn.remote[1],
+        wrap(conn.snd.nxt, conn.iss),
+        wrap(conn.rcv.nxt, conn.irs),
+        RST | ACK,
+        0,
+        tsval=-1 if ts is None else ts.value(now),
+        tsecr=0 if ts is None else ts.recent,
     )
 
 
