@@ -239,7 +239,7 @@ class Host:
                 seg = conn.poll_transmit(now)
             except Exception as fault:
                 self._contain(conn, fault)
-                continue  # what is left of it is a reset
+                seg = None
             if seg is None:
                 ready.popleft()
                 conn.queued = False

@@ -147,9 +147,6 @@ def _check_sequence(conn: Connection, seg: Segment, seq: int, flags: int, now: T
         else:
             _acknowledge_stray(conn, seg, flags, now)
         return False
-    if ts is not None and seg.tsval >= 0 and not reset:
-        # RFC 7323 4.3: TS.Recent comes from the segment that our latest ACK asked for.
-        ts.on_segment(seg.tsval, seq <= rcv.nxt - rcv.unacked, now)
     return True
 
 
@@ -236,6 +233,10 @@ def _check_ack(conn: Connection, seg: Segment, seq: int, flags: int, now: Time) 
         conn.drop(Drop.BAD_ACK)
         _acknowledge_stray(conn, seg, flags, now)
         return False
+    if conn.ts is not None and seg.tsval >= 0:
+        # RFC 7323 4.3: TS.Recent comes from the segment that our latest ACK asked for. Not before its own ACK is known
+        # to be plausible, or a blind segment could move the clock and have PAWS drop everything that follows.
+        conn.ts.on_segment(seg.tsval, seq <= conn.rcv.nxt - conn.rcv.unacked, now)
     if ack >= snd.una:
         shift = 0 if seg.flags & SYN else conn.snd_shift  # a window on a SYN is never scaled (RFC 7323 2.2)
         window_changed = snd.on_window(seg.window << shift, seq, ack)

@@ -406,6 +406,7 @@ class Connection:
             self.rcv.mss -= TIMESTAMP_BYTES  # what a full segment of the peer's carries
         self.snd_shift = agreement.snd_shift
         self.rcv.shift = agreement.rcv_shift
+        self.rcv.limit = max(self.rcv.limit, 2 << agreement.rcv_shift)  # less can't be said in scaled units
         self.rcv.sack = agreement.sack
         self.snd.mss = mss
         self.snd.congestion = algorithm(self.options.congestion)(mss)

@@ -154,7 +154,7 @@ class HalfOpen:
 
     def _acceptable(self, offset: int, length: int) -> bool:
         if offset < HALF:
-            return offset < self.window
+            return offset < self.window + (length == 0)
         return length > MASK + 1 - offset  # begins before RCV.NXT and reaches into the window
 
     def _challenge(self, now: Time) -> Verdict:

@@ -116,7 +116,7 @@ class Receiver:
         if self.reassembly is not None:
             self._drain()
             self.ack_now = True  # fills a gap, or part of one (RFC 5681 4.2)
-        self._owe(len(data))
+        self._owe()
         return True
 
     def on_old_text(self) -> None:
@@ -157,7 +157,7 @@ class Receiver:
         if len(self.duplicate_acks) < MAX_DUPLICATE_ACKS:
             self.duplicate_acks.append(self.blocks())
 
-    def _owe(self, size: int) -> None:
+    def _owe(self) -> None:
         if self.quick > 0:
             self.quick -= 1
             self.ack_now = True

@@ -22,12 +22,11 @@ AFTER_LOST_SYN = 3 * SECOND  #: RFC 6298 5.7: the RTO for data when the SYN itse
 class RttEstimator:
     """SRTT, RTTVAR and RTO of one connection, in nanoseconds; `srtt` is -1 before the first sample."""
 
-    __slots__ = ("latest", "max_rto", "min_rto", "minimum", "rto", "rttvar", "srtt")
+    __slots__ = ("max_rto", "min_rto", "minimum", "rto", "rttvar", "srtt")
 
     def __init__(self, options: TcpOptions) -> None:
         self.srtt: Duration = -1
         self.rttvar: Duration = 0
-        self.latest: Duration = -1
         self.minimum: Duration = -1
         self.rto: Duration = seconds(options.initial_rto)
         self.min_rto: Duration = seconds(options.min_rto)
@@ -35,7 +34,6 @@ class RttEstimator:
 
     def on_sample(self, rtt: Duration) -> None:
         """Take a measurement of one round trip."""
-        self.latest = rtt
         if self.minimum < 0 or rtt < self.minimum:
             self.minimum = rtt
         if self.srtt < 0:

@@ -89,7 +89,8 @@ def _arm_persist(conn: Connection, now: Time) -> None:
     """The first probe follows after one RTO, the others in growing intervals (RFC 9293 3.8.6.1, SHLD-29, -30)."""
     if not conn.persist_interval:
         conn.persist_interval = conn.rtt.rto
-    conn.timers.persist = now + conn.persist_interval
+    give_up = max(conn.heard_at, conn.progress_at) + conn.r2
+    conn.timers.persist = max(min(now + conn.persist_interval, give_up), now)
 
 
 def _with_chunk(conn: Connection, now: Time, chunk: tuple[int, int]) -> Segment:
