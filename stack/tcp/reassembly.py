@@ -43,6 +43,11 @@ class Reassembly:
         return len(self._ranges)
 
     @property
+    def start(self) -> int:
+        """The number of the first octet held; there must be one."""
+        return self._ranges[0].start
+
+    @property
     def end(self) -> int:
         """The number after the last octet held."""
         return self._ends[-1] if self._ends else 0

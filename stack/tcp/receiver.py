@@ -108,14 +108,17 @@ class Receiver:
             return self._on_gap(seq, data)
         if seq < self.nxt:
             data = data[self.nxt - seq :]
-        keep(self._chunks, data)
-        self._count(len(data))
-        self.nxt = end
         self.duplicate_acks.clear()  # what they would report stands in the ACK that follows
-        self.unacked += len(data)
         if self.reassembly is not None:
-            self._drain()
             self.ack_now = True  # fills a gap, or part of one (RFC 5681 4.2)
+        if self.reassembly is None or end < self.reassembly.start:
+            keep(self._chunks, data)
+            self._count(len(data))
+            self.nxt = end
+            self.unacked += len(data)
+        else:
+            self.reassembly.insert(self.nxt, data)  # where it overlaps what is held, that stays
+            self._drain()
         self._owe()
         return True
 

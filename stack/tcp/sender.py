@@ -95,6 +95,11 @@ class Sender:
         return self.fin_sent and self.una > self.buffer.end
 
     @property
+    def usable(self) -> int:
+        """What the peer's window still lets through; negative after it has shrunk (MUST-34)."""
+        return self.una + self.wnd - self.nxt
+
+    @property
     def pending(self) -> bool:
         """Whether something waits that was never sent."""
         return self.nxt < self.buffer.end or (self.fin_wanted and not self.fin_sent)
@@ -106,7 +111,9 @@ class Sender:
 
         Returns whether SND.WND has changed.
         """
-        if not (self.wl1 < seq or (self.wl1 == seq and self.wl2 <= ack)):
+        # Like Linux we take it also with an ACK that moves SND.UNA on a segment that was sent before: or the right
+        # edge would move with SND.UNA beyond what the peer has offered.
+        if not (self.wl1 < seq or (self.wl1 == seq and self.wl2 <= ack) or self.una < ack):
             return False
         self.wl1 = seq
         self.wl2 = ack
@@ -242,7 +249,7 @@ class Sender:
 
     def _size_of_new_data(self, unsent: int) -> int:
         """How much of `unsent` octets goes into the next segment; 0: not now."""
-        usable = self.una + self.wnd - self.nxt  # negative after the peer has shrunk its window
+        usable = self.usable
         allowed = self.congestion.cwnd - self.recovery.pipe
         size = min(unsent, self.mss)
         if size > allowed and self.flight:
@@ -250,8 +257,8 @@ class Sender:
             return 0
         if size > usable:
             # RFC 9293 3.8.6.2.1, sender's silly-window avoidance: less than a segment only if it is at least half
-            # of the largest window this peer has offered. Else wait; the persist timer overrides.
-            if usable > 0 and usable >= min(self.mss, self.max_wnd // 2):
+            # of the largest window this peer has offered, and Nagle agrees. Else wait; the persist timer overrides.
+            if usable >= max(min(self.mss, self.max_wnd // 2), 1) and (self.nodelay or not self.flight):
                 return usable
             self.blocked_by_window = self.recovery.outstanding == 0
             return 0
@@ -272,6 +279,5 @@ class Sender:
 
     def override(self, now: Time) -> tuple[int, int] | None:
         """The persist timer expired on a window too small to be worth using: use it (RFC 9293 3.8.6.2.1)."""
-        usable = self.una + self.wnd - self.nxt
-        size = min(self.buffer.end - self.nxt, self.mss, usable)
+        size = min(self.buffer.end - self.nxt, self.mss, self.usable)
         return self._send(size, now) if size > 0 else None

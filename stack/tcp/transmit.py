@@ -23,10 +23,14 @@ from stack.tcp.state import (
 from stack.tcp.timestamps import clock
 from stack.wire.packet import Buffer
 from stack.wire.segment import ACK, FIN, PSH, RST, SYN, Segment
-from stack.wire.units import NEVER, Time, seconds
+from stack.wire.units import MS, NEVER, Duration, Time, seconds
 
 if TYPE_CHECKING:
     from stack.tcp.connection import Connection
+
+
+MIN_OVERRIDE: Duration = 100 * MS
+MAX_OVERRIDE: Duration = 1000 * MS
 
 
 def next_segment(conn: Connection, now: Time) -> Segment | None:
@@ -86,7 +90,13 @@ def _from_sender(conn: Connection, now: Time) -> Segment | None:
 
 
 def _arm_persist(conn: Connection, now: Time) -> None:
-    """The first probe follows after one RTO, the others in growing intervals (RFC 9293 3.8.6.1, SHLD-29, -30)."""
+    """The first probe follows after one RTO, the others in growing intervals (RFC 9293 3.8.6.1, SHLD-29, -30).
+
+    A window that is merely too small to be worth using is used after 0.1 to 1 second (3.8.6.2.1).
+    """
+    if conn.snd.usable > 0:
+        conn.timers.persist = now + min(max(conn.rtt.rto, MIN_OVERRIDE), MAX_OVERRIDE)
+        return
     if not conn.persist_interval:
         conn.persist_interval = conn.rtt.rto
     give_up = max(conn.heard_at, conn.progress_at) + conn.r2
