@@ -85,6 +85,7 @@ class Connection:
         "passive",
         "persist_interval",
         "probe_owed",
+        "probed_at",
         "progress_at",
         "promise",
         "queued",
@@ -156,6 +157,7 @@ class Connection:
         self.probe_owed = False
         self.keepalive_owed = False
         self.persist_interval: Duration = 0
+        self.probed_at: Time = -1  # when the first probe left that was not answered
         self.keepalives_unanswered = 0
         self.retries = 0  # expiries of the retransmission timer since the last progress
         self.handshake_retries = 0
@@ -479,8 +481,8 @@ class Connection:
 
     def _on_persist(self, now: Time) -> None:
         self.timers.persist = NEVER
-        if now - self.heard_at >= self.r2 and now - self.progress_at >= self.r2:
-            self._give_up()  # not one of our probes was answered
+        if self.heard_at < self.probed_at and now - self.probed_at >= self.r2:
+            self._give_up()  # as long as probes are answered, the connection stays (MUST-37)
             return
         self.probe_owed = True
         self.persist_interval = min(2 * self.persist_interval, MAX_PROBE_INTERVAL)

@@ -71,6 +71,8 @@ def _from_sender(conn: Connection, now: Time) -> Segment | None:
             return _with_chunk(conn, now, chunk)
         chunk = snd.probe()
         if chunk is not None:
+            if conn.heard_at >= conn.probed_at:
+                conn.probed_at = now
             _arm_persist(conn, now)
             return _with_chunk(conn, now, chunk)
     chunk = snd.next_chunk(now)
@@ -78,8 +80,6 @@ def _from_sender(conn: Connection, now: Time) -> Segment | None:
         return _with_chunk(conn, now, chunk)
     if snd.blocked_by_window:
         if conn.timers.persist == NEVER:
-            if not conn.persist_interval:
-                conn.progress_at = now
             _arm_persist(conn, now)
     elif conn.timers.persist != NEVER:
         conn.timers.persist = NEVER
@@ -99,8 +99,9 @@ def _arm_persist(conn: Connection, now: Time) -> None:
         return
     if not conn.persist_interval:
         conn.persist_interval = conn.rtt.rto
-    give_up = max(conn.heard_at, conn.progress_at) + conn.r2
-    conn.timers.persist = max(min(now + conn.persist_interval, give_up), now)
+    conn.timers.persist = now + conn.persist_interval
+    if conn.heard_at < conn.probed_at:
+        conn.timers.persist = max(min(conn.timers.persist, conn.probed_at + conn.r2), now)
 
 
 def _with_chunk(conn: Connection, now: Time, chunk: tuple[int, int]) -> Segment:
