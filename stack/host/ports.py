@@ -24,13 +24,15 @@ class PortChooser:
 
     def __init__(self, numbers: Numbers) -> None:
         self._numbers = numbers
-        self._counters = [numbers.keyed(b"port-c", index.to_bytes(2, "big")) for index in range(TABLE)]
+        self._counters: dict[int, int] = {}  # made when first needed
 
     def choose(self, local: bytes, remote: bytes, remote_port: int, is_free: Callable[[int], bool]) -> int:
         """A port for a connection to that remote endpoint; `OSError(EADDRNOTAVAIL)` when all are taken."""
         destination = local + remote + remote_port.to_bytes(2, "big")
         offset = self._numbers.keyed(b"port-f", destination)
         index = self._numbers.keyed(b"port-g", destination) % TABLE
+        if index not in self._counters:
+            self._counters[index] = self._numbers.keyed(b"port-c", index.to_bytes(2, "big"))
         count = LAST - FIRST + 1
         for _ in range(count):
             port = FIRST + (offset + self._counters[index]) % count

@@ -22,12 +22,11 @@ MAX_RECORDS = 65_536
 class TimeWaits:
     """The records by flow; `options` are the host's, whose `msl` counts."""
 
-    __slots__ = ("_counters", "_lasts", "_options", "_output", "records")
+    __slots__ = ("_counters", "_lasts", "_output", "records")
 
     def __init__(self, output: Output, counters: Counters, options: TcpOptions) -> None:
         self._output = output
         self._counters = counters
-        self._options = options
         self._lasts: Duration = 2 * seconds(options.msl)
         self.records: OrderedDict[bytes, TimeWait] = OrderedDict()
 
@@ -46,7 +45,7 @@ class TimeWaits:
         before = record.expires
         answer = record.on_segment(seg, now)
         if isinstance(answer, Segment):
-            self._output.queue(local, remote, answer, now, record.state, self._options)
+            self._output.queue(local, remote, answer, now, record.state, record.options)
         else:
             self._counters.drop(answer)
         if record.expires != before:

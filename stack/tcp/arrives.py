@@ -258,8 +258,9 @@ def _advance(conn: Connection, seg: Segment, ack: int, now: Time) -> None:
     conn.retries = 0
     conn.soft_error = None
     conn.progress_at = now
-    conn.persist_interval = 0
-    conn.timers.persist = NEVER
+    if snd.wnd:  # a peer may take our probes one by one and still have no room: they go on growing rarer
+        conn.persist_interval = 0
+        conn.timers.persist = NEVER
     if snd.recovery.outstanding:
         conn.arm_retransmit(now)
     else:

@@ -30,3 +30,14 @@ def keep(chunks: list[Held] | deque[Held], data: memoryview) -> None:
     if isinstance(frame, bytes) and 2 * size < len(frame):
         data = memoryview(bytes(data))
     chunks.append(data)
+
+
+def join(chunks: list[Held], more: list[Held]) -> None:
+    """Add a queue to the end of another; blocks that meet become one where both are short."""
+    if chunks and more:
+        last, first = chunks[-1], more[0]
+        if isinstance(last, bytearray) and isinstance(first, bytearray) and len(last) + len(first) <= BLOCK:
+            last += first
+            chunks.extend(more[1:])
+            return
+    chunks.extend(more)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
-from stack.tcp.chunks import Held, keep
+from stack.tcp.chunks import Held, join, keep
 
 MAX_RANGES = 1024  #: A window of 6 MiB with every fourth segment missing; each costs some 300 bytes beside its data.
 MAX_BLOCKS = 4  #: What the options field can carry (RFC 2018 3).
@@ -86,7 +86,7 @@ class Reassembly:
             if held.start > cursor:
                 keep(chunks, data[cursor - start : held.start - start])
                 self.size += held.start - cursor
-            chunks.extend(held.chunks)
+            join(chunks, held.chunks)
             cursor = held.end
         if cursor < end:
             keep(chunks, data[cursor - start :])

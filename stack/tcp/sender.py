@@ -38,6 +38,7 @@ class Sender:
         "dupacks",
         "fin_sent",
         "fin_wanted",
+        "flight_at_first",
         "force_retransmit",
         "in_recovery",
         "max",
@@ -50,6 +51,7 @@ class Sender:
         "retransmitted_bytes",
         "retransmitted_segments",
         "rtt",
+        "sent_at",
         "timed_out_at",
         "una",
         "wl1",
@@ -74,9 +76,11 @@ class Sender:
         self.rtt = rtt
         self.congestion = congestion
         self.dupacks = 0
+        self.flight_at_first = 0  # FlightSize when the first of them came
         self.in_recovery = False
         self.recover = 0  # RFC 6582: recovery ends when this is acknowledged
         self.force_retransmit = False  # one retransmission that no window holds back
+        self.sent_at: Time = -1  # when the latest new data left
         self.timed_out_at = -1  # SND.UNA of the latest expiry, to know a repeated one
         self.cwnd_limited = False  # the congestion window has stopped the latest attempt to send
         self.blocked_by_window = False  # nothing is in flight and the peer's window lets nothing go
@@ -158,13 +162,16 @@ class Sender:
     def on_duplicate_ack(self, now: Time) -> None:
         """An ACK that acknowledges nothing new while data is outstanding (RFC 5681 2)."""
         self.dupacks += 1
+        if self.dupacks == 1:
+            self.flight_at_first = self.flight
         if self.in_recovery:
             self.congestion.on_duplicate_ack()
-        elif self.dupacks == DUPLICATE_THRESHOLD and self.una >= self.recover:
+        elif self.dupacks == DUPLICATE_THRESHOLD and self.una > self.recover:
             # RFC 6582 3.2, step 2: not for duplicates that our own retransmissions have caused.
             self.in_recovery = True
             self.recover = self.nxt
-            self.congestion.on_loss(self.flight, now)
+            # Without what limited transmit has let go meanwhile (RFC 5681 3.2, step 2).
+            self.congestion.on_loss(self.flight_at_first, now)
             self.resend_first()
 
     def resend_first(self) -> None:
@@ -180,7 +187,7 @@ class Sender:
         self.force_retransmit = True
         self.in_recovery = False
         self.dupacks = 0
-        self.recover = self.nxt + 1  # everything is sent again: duplicates mean nothing until new data is acknowledged
+        self.recover = self.nxt
         if self.una > 0 and self.wnd > 0:
             # Neither a SYN nor a segment that a closed window refuses says anything about congestion.
             self.congestion.on_timeout(self.flight, self.timed_out_at != self.una, now)
@@ -203,6 +210,8 @@ class Sender:
         if unsent > 0:
             if self.una == 0:
                 return None  # data waits for the handshake (3.10.3)
+            if not recovery.outstanding and self.sent_at >= 0 and now - self.sent_at > self.rtt.rto:
+                self.congestion.on_idle(now)
             size = self._size_of_new_data(unsent)
         elif self.fin_wanted and not self.fin_sent:
             size = 0
@@ -222,6 +231,7 @@ class Sender:
         start = self.nxt
         self.nxt += size
         self.max = max(self.max, self.nxt)
+        self.sent_at = now
         self.recovery.on_sent(start, self.nxt, now)
         return start, self.nxt
 
@@ -251,6 +261,9 @@ class Sender:
         """How much of `unsent` octets goes into the next segment; 0: not now."""
         usable = self.usable
         allowed = self.congestion.cwnd - self.recovery.pipe
+        if self.dupacks and not self.in_recovery:
+            # Limited transmit (RFC 3042): the first two duplicates let a segment go each, without a change of cwnd.
+            allowed += min(self.dupacks, DUPLICATE_THRESHOLD - 1) * self.mss
         size = min(unsent, self.mss)
         if size > allowed and self.flight:
             self.cwnd_limited = True

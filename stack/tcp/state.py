@@ -28,6 +28,8 @@ class State(enum.Enum):
     LAST_ACK = "LAST-ACK"
     TIME_WAIT = "TIME-WAIT"
 
+    __hash__ = object.__hash__  # Enum's own is Python code, and states are looked up for every segment
+
     def __str__(self) -> str:
         return str(self.value)
 

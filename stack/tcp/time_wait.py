@@ -33,6 +33,7 @@ class TimeWait:
         "expires",
         "key",
         "lasts",
+        "options",
         "rcv_nxt",
         "snd_nxt",
         "src_port",
@@ -52,6 +53,7 @@ class TimeWait:
         self.dst_port = conn.remote[1]
         self.ts_recent = conn.ts.recent if conn.ts is not None else -1
         self.ts_offset = conn.ts_offset
+        self.options = conn.options
         self.acked_at: Time = now - ACK_INTERVAL
         self.lasts: Duration = 2 * seconds(conn.options.msl)
         self.expires: Time = now + self.lasts

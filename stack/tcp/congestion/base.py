@@ -43,8 +43,13 @@ class CongestionControl:
 
     def __init__(self, mss: int) -> None:
         self.mss = mss
-        self.cwnd = min(INITIAL_WINDOW_SEGMENTS * mss, max(2 * mss, 14_600))
+        self.cwnd = self.initial_window
         self.ssthresh = INFINITE_SSTHRESH
+
+    @property
+    def initial_window(self) -> int:
+        """IW (RFC 6928), in bytes."""
+        return min(INITIAL_WINDOW_SEGMENTS * self.mss, max(2 * self.mss, 14_600))
 
     @property
     def in_slow_start(self) -> bool:
@@ -71,3 +76,7 @@ class CongestionControl:
 
     def on_timeout(self, flight: int, first: bool, now: Time) -> None:
         """The retransmission timer expired; `first` is false when it had expired for the same data before."""
+
+    def on_idle(self, now: Time) -> None:
+        """Nothing was sent for longer than an RTO: the window says nothing any more (RFC 5681 4.1)."""
+        self.cwnd = min(self.cwnd, self.initial_window)
