@@ -280,8 +280,10 @@ def _on_same_ack(conn: Connection, seg: Segment, flags: int, window_changed: boo
     if window_changed and snd.wnd:
         conn.persist_interval = 0
         conn.timers.persist = NEVER
-    # RFC 5681 2; with SACK, a window that moves while it reports does not hide the duplicate.
-    if snd.recovery.outstanding and not seg.size and not flags & FIN and (seg.sacks or not window_changed):
+    # RFC 5681 2; with SACK a duplicate is what reports something new (RFC 6675 2), whatever the window does.
+    duplicate = bool(seg.sacks) and seg.sacks != conn.reported if conn.rcv.sack else not window_changed
+    conn.reported = seg.sacks
+    if snd.recovery.outstanding and not seg.size and not flags & FIN and duplicate:
         snd.on_duplicate_ack(now)
 
 

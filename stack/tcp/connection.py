@@ -93,6 +93,7 @@ class Connection:
         "reading_closed",
         "remote",
         "reply",
+        "reported",
         "reset_owed",
         "retries",
         "rtt",
@@ -154,6 +155,7 @@ class Connection:
 
         self.reply: Segment | None = None  # a reset for a segment that acknowledges what was never sent
         self.reset_owed = False
+        self.reported: tuple[tuple[int, int], ...] = ()  # SACK blocks of the latest ACK, as they came
         self.probe_owed = False
         self.keepalive_owed = False
         self.persist_interval: Duration = 0
