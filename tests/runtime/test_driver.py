@@ -1,0 +1,212 @@
+"""The driver: back-pressure, fairness, deadlines, and faults that must not spread."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from stack.runtime import driver as driver_module
+from stack.tcp.state import State
+from stack.wire.packet import Packet
+from tests.runtime.hosts import pair, read_exactly, until
+
+
+async def test_a_link_that_blocks_keeps_its_packet_and_the_order(autojump_clock):
+    """With room for two packets in each direction everything still arrives, once and in order."""
+    data = os.urandom(500_000)
+    async with pair(capacity=2) as hosts, trio.open_nursery() as nursery:
+        client, server = await hosts.connect()
+        nursery.start_soon(client.send_all, data)
+        assert await read_exactly(server, len(data)) == data
+        assert client.info().total_retrans == 0
+
+
+async def test_nothing_is_pulled_while_the_link_would_block(autojump_clock):
+    async with pair() as hosts:
+        client, _ = await hosts.connect()
+        offered: list[Packet] = []
+        room = trio.Event()
+        really_write = hosts.client_wire.write
+
+        def refuse(packet: Packet) -> bool:
+            offered.append(packet)
+            return False
+
+        async def wait_for_room() -> None:
+            await room.wait()
+
+        hosts.client_wire.write = refuse
+        hosts.client_wire.wait_writable = wait_for_room
+        await client.send_all(bytes(10_000))
+        await client.send_all(bytes(10_000))
+        await wait_all_tasks_blocked()
+        assert len(offered) == 1
+        room, false_hope = trio.Event(), room
+        false_hope.set()
+        await wait_all_tasks_blocked()
+        assert len(offered) == 2
+        assert offered[0] is offered[1]
+        hosts.client_wire.write = really_write
+        room.set()
+        await until(lambda: client._conn.unacknowledged == 0)
+        assert hosts.client_wire.sent.count(offered[0]) == 1
+
+
+async def test_many_senders_together_leave_the_reader_its_turn(autojump_clock):
+    """Whoever sends, and however many they are, no more than a share goes out before answers are read."""
+    async with pair() as hosts:
+        streams = [(await hosts.connect())[0] for _ in range(10)]
+        sent = len(hosts.client_wire.sent)
+        data = bytes(10 * 1448)  # an initial window, so that nothing but the share holds it up
+        for stream in streams:
+            assert stream._write(data) == len(data)
+        # Some of the share went for the last handshake.
+        assert driver_module.SHARE - 10 <= len(hosts.client_wire.sent) - sent <= driver_module.SHARE
+        await until(lambda: not any(stream._conn.unacknowledged for stream in streams))
+        assert len(hosts.client_wire.sent) - sent == 100
+
+
+async def test_deadlines_are_kept_to_the_nanosecond_of_the_core(autojump_clock):
+    """A lost segment is sent again after the RTO, not before and not much after, by the clock of Trio."""
+    async with pair() as hosts:
+        client, _ = await hosts.connect()
+        await trio.sleep(1000 / 3)  # a time that no float holds exactly
+        hosts.cut()
+        await client.send_all(b"x")
+        await wait_all_tasks_blocked()
+        sent = len(hosts.client_wire.sent)
+        at = trio.current_time()
+        rto = client.info().rto / 1e6
+        await until(lambda: len(hosts.client_wire.sent) > sent)
+        assert trio.current_time() - at == pytest.approx(rto, abs=0.0021)
+
+
+async def test_a_timer_moved_earlier_rings_earlier(autojump_clock):
+    async with pair() as hosts:
+        client, _ = await hosts.connect(keepalive=True)  # a deadline far away
+        client.set(keepalive_idle=5)
+        sent = len(hosts.client_wire.sent)
+        await until(lambda: len(hosts.client_wire.sent) > sent)
+        assert trio.current_time() == pytest.approx(5, abs=0.01)
+
+
+async def test_time_never_goes_back(autojump_clock):
+    async with pair() as hosts:
+        seen = []
+        for _ in range(50):
+            seen.append(hosts.client.now())
+            await trio.sleep(1 / 7)
+        assert seen == sorted(seen)
+
+
+def test_time_stands_still_when_trio_has_ended():
+    kept: list[Any] = []
+
+    async def main() -> None:
+        async with pair() as hosts:
+            client, _ = await hosts.connect()
+            kept.extend([hosts.client, client])
+            await trio.sleep(1)
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    host, stream = kept
+    assert host.now() == 1_000_000_000
+    assert stream.info().state == "UNCONN"
+
+
+async def test_a_frame_that_breaks_the_host_is_logged_and_the_next_one_is_handled(autojump_clock, caplog):
+    async with pair() as hosts:
+        client, server = await hosts.connect()
+        receive = hosts.server.core.receive
+        seen = 0
+
+        def faulty(packet: Packet, now: int) -> None:
+            nonlocal seen
+            seen += 1
+            if seen == 1:
+                raise ZeroDivisionError("in the host")
+            receive(packet, now)
+
+        hosts.server.core.receive = faulty
+        await client.send_all(b"x")
+        assert await server.receive_some() == b"x"  # retransmitted
+        assert seen > 1
+    [record] = [record for record in caplog.records if record.name == "stack"]
+    assert record.levelno == logging.ERROR
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_a_fault_inside_a_connection_is_logged_and_ends_that_one(autojump_clock, caplog):
+    async with pair() as hosts:
+        client, server = await hosts.connect()
+        bystander, _ = await hosts.connect(port=81)
+        fault: Any = object()
+        server._conn.ts = fault  # no fault of ours is known, so one is made
+        await client.send_all(b"x")
+        with pytest.raises(trio.BrokenResourceError):
+            await client.receive_some()
+        assert bystander.state is State.ESTABLISHED
+    assert "internal error" in caplog.text
+
+
+@pytest.mark.parametrize("method", ["poll_transmit", "on_timeout"])
+async def test_a_fault_of_the_host_never_ends_its_tasks(autojump_clock, caplog, method):
+    async with pair() as hosts:
+        client, server = await hosts.connect()
+        core = hosts.client.core
+        genuine = getattr(core, method)
+
+        def faulty(now: int) -> None:
+            setattr(core, method, genuine)
+            raise ZeroDivisionError("in the host")
+
+        setattr(core, method, faulty)
+        hosts.cut()  # so that a deadline must be kept
+        await client.send_all(b"x")
+        await until(lambda: "ZeroDivisionError" in caplog.text)
+        hosts.client_wire.cut = hosts.server_wire.cut = False
+        assert await server.receive_some() == b"x"
+
+
+async def test_faults_while_leaving_still_close_the_link(autojump_clock, caplog):
+    async with pair() as hosts:
+
+        def faulty(now: int) -> None:
+            raise ZeroDivisionError("in the host")
+
+        hosts.client.core.shut_down = faulty
+    assert "closing the host on memory0" in caplog.text
+    assert "closed" in repr(hosts.client_wire.link)
+
+
+def test_control_c_in_a_task_of_the_driver_comes_out_of_the_body():
+    """It is raised where it can be handled, not in the middle of the host."""
+    where = []
+
+    async def main() -> None:
+        async with pair() as hosts:
+            client, _ = await hosts.connect()
+            receive = hosts.server.core.receive
+
+            def interrupted(packet: Packet, now: int) -> None:
+                os.kill(os.getpid(), signal.SIGINT)
+                receive(packet, now)
+                where.append("the packet was handled")
+
+            hosts.server.core.receive = interrupted
+            await client.send_all(b"x")
+            try:
+                await trio.sleep_forever()
+            except KeyboardInterrupt:
+                where.append("body")
+                raise
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main)
+    assert where[:2] == ["the packet was handled", "body"]
