@@ -163,7 +163,10 @@ class Host:
     def _contain(self, conn: Connection, fault: Exception) -> None:
         """A fault of ours in one connection ends that one, and nothing else."""
         self.counters.drop(Drop.INTERNAL_ERROR)
-        conn.abort()
+        try:
+            conn.abort()
+        except Exception:
+            self._connections.pop(conn.key, None)  # too broken even for that
         if self.on_fault is not None:
             self.on_fault(fault)
 
@@ -244,6 +247,8 @@ class Host:
                 ready.popleft()
                 conn.queued = False
                 self._settle(conn, now)
+                if conn.resets_owed:  # left by a fault
+                    self.touch(conn, now)
             else:
                 ready.rotate(-1)
                 packet = self._output.packet(conn.local, conn.remote, seg, now, conn.state, conn.options)

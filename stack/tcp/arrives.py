@@ -103,12 +103,12 @@ def _in_syn_sent(conn: Connection, seg: Segment, now: Time) -> None:
     conn.agree(Agreement(conn.offer, seg, v6=conn.v6), seg, now)
     snd.wnd = snd.max_wnd = seg.window  # never scaled on a SYN (RFC 7323 2.2)
     snd.wl2 = ack if flags & ACK else 0
-    conn.rcv.ack_now = True
     if not flags & ACK:
         # Simultaneous open (figure 7): our SYN goes out again, now with an ACK. What it carried is sent again, too.
         conn.transition(Event.RECV_SYN)
         snd.resend_first()
         return
+    conn.rcv.ack_now = True
     _advance(conn, seg, ack, now)
     conn.transition(Event.RECV_SYN_ACK)
     conn.on_established(now)
@@ -224,10 +224,8 @@ def _check_ack(conn: Connection, seg: Segment, seq: int, flags: int, now: Time) 
             conn.reply = Segment(conn.local[1], conn.remote[1], seg.ack, 0, RST, 0)
             return False
         conn.transition(Event.RECV_ACK_OF_SYN)
-    if snd.una == 0:  # also in FIN-WAIT-1, where a CLOSE in SYN-RECEIVED leads
+    if snd.una == 0:
         snd.wl1, snd.wl2 = seq - 1, ack  # whatever this segment says about the window is news
-        if 0 < ack <= snd.max:
-            conn.on_established(now)
     if ack > snd.max or ack < snd.una - snd.max_wnd:
         # RFC 5961 5.2: nobody who has seen our data says this.
         conn.drop(Drop.BAD_ACK)
@@ -242,6 +240,8 @@ def _check_ack(conn: Connection, seg: Segment, seq: int, flags: int, now: Time) 
         window_changed = snd.on_window(seg.window << shift, seq, ack)
         if ack > snd.una:
             _advance(conn, seg, ack, now)
+            if not conn.connected:  # in ESTABLISHED, or in FIN-WAIT-1, where a CLOSE in SYN-RECEIVED leads
+                conn.on_established(now)
         else:
             _on_same_ack(conn, seg, flags, window_changed, now)
     return _after_ack(conn, now)

@@ -94,7 +94,7 @@ class Connection:
         "remote",
         "reply",
         "reported",
-        "reset_owed",
+        "resets_owed",
         "retries",
         "rtt",
         "segs_in",
@@ -154,7 +154,7 @@ class Connection:
         self.queued = False  # the host's: waits for its turn to send
 
         self.reply: Segment | None = None  # a reset for a segment that acknowledges what was never sent
-        self.reset_owed = False
+        self.resets_owed = 0
         self.reported: tuple[tuple[int, int], ...] = ()  # SACK blocks of the latest ACK, as they came
         self.probe_owed = False
         self.keepalive_owed = False
@@ -305,7 +305,7 @@ class Connection:
         if self.own_state is SYN_SENT:
             self.fail(errors.aborted(), Event.CLOSE)
         elif self.rcv.buffered and not self.finished:
-            self.reset_owed = True  # in CLOSING and LAST-ACK, too, unlike ABORT: there data was lost
+            self._owe_reset()  # in CLOSING and LAST-ACK, too, unlike ABORT: there data was lost
             self.fail(errors.aborted(), Event.ABORT)
         else:
             self.close_write()
@@ -323,8 +323,11 @@ class Connection:
                 self.time_wait.abort()
             return
         if self.own_state in SENDS_RESET:
-            self.reset_owed = True
+            self._owe_reset()
         self.fail(errors.aborted(), Event.ABORT)
+
+    def _owe_reset(self) -> None:
+        self.resets_owed = 2 if self.snd.max > self.snd.nxt else 1
 
     def set_options(self, options: TcpOptions, now: Time) -> None:
         """Change what can be changed on a connection: `nodelay`, keep-alive, time-outs, buffers, `ttl`, `dscp`."""
@@ -396,6 +399,7 @@ class Connection:
         self.error = error
         self.timers.stop()
         self.rcv.duplicate_acks.clear()
+        self.snd.buffer.release(self.snd.buffer.end)  # whoever still holds this connection need not hold that, too
 
     def drop(self, reason: Drop) -> None:
         """Count a segment, or part of one, that is refused."""

@@ -15,7 +15,6 @@ from stack.tcp.state import (
     CAN_RECEIVE,
     CLOSE_WAIT,
     CLOSED,
-    SYN_RECEIVED,
     SYN_SENT,
     TIME_WAIT,
     Event,
@@ -38,8 +37,7 @@ def next_segment(conn: Connection, now: Time) -> Segment | None:
     if conn.reply is not None:
         reply, conn.reply = conn.reply, None
         return reply
-    if conn.reset_owed:
-        conn.reset_owed = False
+    if conn.resets_owed:
         return _reset(conn, now)
     state = conn.own_state
     if state is CLOSED:
@@ -51,8 +49,8 @@ def next_segment(conn: Connection, now: Time) -> Segment | None:
         seg = _from_sender(conn, now)
         if seg is not None:
             return seg
-    if state is SYN_SENT or (state is SYN_RECEIVED and conn.snd.una == 0):
-        return None  # no ACK apart from the SYN-ACK, which the sender repeats
+    if state is SYN_SENT:
+        return None
     if rcv.ack_now or (
         state in CAN_RECEIVE and not conn.reading_closed and not rcv.fin_received and rcv.window_update_due()
     ):
@@ -156,12 +154,19 @@ def _syn(conn: Connection, now: Time) -> Segment:
 
 
 def _reset(conn: Connection, now: Time) -> Segment:
-    """<SEQ=SND.NXT><ACK=RCV.NXT><CTL=RST,ACK>, with timestamps as RFC 7323 5.2 asks for."""
+    """<SEQ=SND.NXT><ACK=RCV.NXT><CTL=RST,ACK>, with timestamps as RFC 7323 5.2 asks for.
+
+    A reset must meet the peer's RCV.NXT exactly (RFC 5961 3.2). While a zero-window probe is unanswered that may be one
+    of two numbers, and a peer with a closed window would not even challenge the wrong one: so there are two resets.
+    """
     ts = conn.ts
+    snd = conn.snd
+    conn.resets_owed -= 1
+    number = snd.max if conn.resets_owed else snd.nxt
     return Segment(
         conn.local[1],
         conn.remote[1],
-        wrap(conn.snd.nxt, conn.iss),
+        wrap(number, conn.iss),
         wrap(conn.rcv.nxt, conn.irs),
         RST | ACK,
         0,

@@ -71,9 +71,7 @@ def answers(handler: Callable[[Exchange], Awaitable[None]]) -> Callable[[Stream]
 
 
 async def echo_request(exchange: Exchange) -> None:
-    text = "\n".join(
-        [f"{exchange.method} {exchange.target}", *sorted(map(": ".join, exchange.headers.items()))]
-    )
+    text = "\n".join([f"{exchange.method} {exchange.target}", *sorted(map(": ".join, exchange.headers.items()))])
     await exchange.respond(200, text.encode())
 
 
@@ -151,9 +149,7 @@ async def test_a_kept_connection_that_the_server_closed_is_replaced(net: MakeNet
     assert len(world.opened) == 3
 
 
-async def test_the_server_that_said_close_goes_first(
-    net: MakeNet, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_the_server_that_said_close_goes_first(net: MakeNet, autojump_clock: trio.testing.MockClock) -> None:
     closed: list[float] = []
 
     async def server(stream: Stream) -> None:

@@ -96,9 +96,7 @@ async def test_absolute_form_and_query(root: Path) -> None:
         ("bytes=10-", 416, None, "bytes */10"),
     ],
 )
-async def test_ranges(
-    root: Path, wanted: str, status: int, body: bytes | None, content_range: str | None
-) -> None:
+async def test_ranges(root: Path, wanted: str, status: int, body: bytes | None, content_range: str | None) -> None:
     reply = await get(root, "/a.txt", f"Range: {wanted}\n")
     assert reply.status == status
     assert reply.headers.get("content-range") == content_range

@@ -47,9 +47,7 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
         await exchange.respond(200, exchange.target.encode())
 
     async with talking_to(http_handler(name)) as peer:
-        await peer.says(
-            "GET /a HTTP/1.1\nHost: x\n\nGET /b HTTP/1.1\nHost: x\n\nGET /c HTTP/1.1\nHost: x\n\n"
-        )
+        await peer.says("GET /a HTTP/1.1\nHost: x\n\nGET /b HTTP/1.1\nHost: x\n\nGET /c HTTP/1.1\nHost: x\n\n")
         assert [(await peer.hears()).body for _ in range(3)] == [b"/a", b"/b", b"/c"]
 
 
@@ -113,9 +111,7 @@ async def test_a_request_then_fin_is_answered() -> None:
 async def test_body_of_known_length() -> None:
     async with talking_to(http_handler(count)) as peer:
         for size in (0, 1, 100_000):
-            await peer.says(
-                f"PUT / HTTP/1.1\nHost: x\nContent-Length: {size}\n\n".encode().replace(b"\n", b"\r\n")
-            )
+            await peer.says(f"PUT / HTTP/1.1\nHost: x\nContent-Length: {size}\n\n".encode().replace(b"\n", b"\r\n"))
             await peer.says(b"x" * size)
             assert (await peer.hears()).body == str(size).encode()
 
@@ -358,9 +354,7 @@ async def test_cancelling_ends_the_connection(autojump_clock: trio.testing.MockC
 
 async def test_an_upgrade_that_we_do_not_speak_is_ignored() -> None:
     async with talking_to(http_handler(hello)) as peer:
-        head = (
-            "GET / HTTP/1.1\nHost: x\nConnection: Upgrade, HTTP2-Settings\nUpgrade: h2c\nHTTP2-Settings: AAMA"
-        )
+        head = "GET / HTTP/1.1\nHost: x\nConnection: Upgrade, HTTP2-Settings\nUpgrade: h2c\nHTTP2-Settings: AAMA"
         for _ in range(2):
             assert (await peer.asks(head)).body == b"hello"
 
