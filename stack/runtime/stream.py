@@ -94,19 +94,28 @@ class TcpStream(trio.abc.HalfCloseableStream):
         `bytes` are kept by reference, anything mutable is copied. When cancelled, some of it may have been
         queued.
         """
+        await self._send(data, last=False)
+
+    async def send_last(self, data: bytes | bytearray | memoryview) -> None:
+        """`send_all` and `send_eof` in one: the FIN rides on the last segment instead of following it.
+
+        For a protocol in which the sender of the last message closes first, as in HTTP with `Connection: close`:
+        a FIN that follows may find that the peer, who has everything, was quicker.
+        """
+        await self._send(data, last=True)
+
+    async def _send(self, data: bytes | bytearray | memoryview, *, last: bool) -> None:
         with self._sending:
             self._check_sendable()
-            buffer = _immutable(data)
+            rest = memoryview(_immutable(data))
             await trio.lowlevel.checkpoint_if_cancelled()
-            written = self._write(buffer)
-            if written == len(buffer):
+            rest = rest[self._write(rest, last=last) :]
+            if not rest:
                 await trio.lowlevel.cancel_shielded_checkpoint()
-                return
-            rest = memoryview(buffer)[written:]
             while rest:
                 await self._sending.wait()
                 self._check_open()
-                rest = rest[self._write(rest) :]
+                rest = rest[self._write(rest, last=last) :]
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until half of the send buffer is free. `trio.BrokenResourceError` if it never will be."""
@@ -144,14 +153,17 @@ class TcpStream(trio.abc.HalfCloseableStream):
         if self._eof_sent:
             raise trio.ClosedResourceError("this stream has sent its end of file")
 
-    def _write(self, buffer: Buffer) -> int:
-        """Queue as much as there is room for; returns how much that was."""
-        if not buffer:
+    def _write(self, buffer: Buffer, *, last: bool = False) -> int:
+        """Queue as much as there is room for, and the FIN behind the last of it; returns how much that was."""
+        if not buffer and not last:
             return 0
         conn = self._conn
         if conn.finished:
             raise self._broken()
         written = conn.write(buffer)
+        if last and written == len(buffer):
+            self._eof_sent = True
+            conn.close_write()
         self._driver.touch(conn, self._driver.now())
         return written
 

@@ -395,3 +395,31 @@ async def test_keepalive_can_be_switched_on(autojump_clock):
             await client.receive_some()
         assert isinstance(caught.value.__cause__, TimeoutError)
         assert trio.current_time() - before == pytest.approx(13, abs=1)
+
+
+async def test_the_fin_rides_on_the_last_segment(autojump_clock):
+    async with pair() as hosts:
+        client, server = await hosts.connect()
+        before = len(hosts.client_wire.sent)
+        await client.send_last(b"goodbye")
+        assert len(hosts.client_wire.sent) == before + 1
+        head = hosts.client_wire.sent[-1].head
+        assert head[20 + 13] & 1  # FIN, in the flags of the TCP header behind 20 bytes of IPv4
+        assert await server.receive_some() == b"goodbye"
+        assert await server.receive_some() == b""
+        with pytest.raises(trio.ClosedResourceError):
+            await client.send_all(b"more")
+        await server.send_last(b"")
+        assert await client.receive_some() == b""
+
+
+async def test_a_last_write_larger_than_the_buffer_ends_with_the_fin(autojump_clock):
+    async with pair() as hosts:
+        client, server = await hosts.connect()
+        data = bytes(5_000_000)
+        received = bytearray()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.send_last, data)
+            while piece := await server.receive_some():
+                received += piece
+        assert received == data
