@@ -192,7 +192,9 @@ def _check_reset(conn: Connection, seq: int, flags: int, now: Time) -> bool:
     if state is SYN_RECEIVED:
         conn.fail(errors.refused(), Event.RECV_RST)
     elif state is CLOSING or state is LAST_ACK:
-        conn.fail(None if conn.rcv.fin_received and conn.reading_closed else errors.reset(), Event.RECV_RST)
+        # Nobody misses anything if the application is gone and all but our FIN has arrived.
+        clean = conn.reading_closed and conn.snd.una >= conn.snd.buffer.end
+        conn.fail(None if clean else errors.reset(), Event.RECV_RST)
     else:
         conn.fail(errors.reset(), Event.RECV_RST)
     return False

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from stack.apps.http import FileServer, serve_directory
+from stack.apps.http import FileServer, files, serve_directory
 from stack.apps.http.files import CHUNK, content_type, listing, path_names
 from tests.apps.helpers import Peer, Reply, talking_to
 
@@ -314,6 +315,19 @@ async def test_put_too_large(root: Path) -> None:
         await peer.says("PUT /y HTTP/1.1\nHost: x\nTransfer-Encoding: chunked\n\nb\n01234567890\n0\n\n")
         assert (await peer.hears()).status == 413
     assert tree(root) == sorted([*before, root / "x"])
+
+
+@pytest.mark.parametrize(("number", "status"), [(errno.ENOSPC, 507), (errno.EDQUOT, 507), (errno.EACCES, 403)])
+async def test_put_that_the_disk_refuses(root: Path, monkeypatch: pytest.MonkeyPatch, number: int, status: int) -> None:
+    def refuse(part: str, target: str) -> bool:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(files, "_put_in_place", refuse)
+    before = tree(root)
+    async with uploading(root) as peer:
+        assert (await put(peer, "/x", b"one")).status == status
+        assert (await peer.asks("GET /a.txt HTTP/1.1\nHost: x")).status == 200
+    assert tree(root) == before
 
 
 async def test_put_cut_short_leaves_nothing(root: Path) -> None:

@@ -212,7 +212,8 @@ class _Wire:
         self.stream = stream
         self.limits = limits
         self.http = h11.Connection(h11.SERVER)
-        self._held: list[bytes] = []
+        self._held: list[bytes] = []  # what waits for the next piece
+        self._holds_body = False
 
     async def next_request(self) -> h11.Request | None:
         """The next request's head; None at the end of the connection, or when nothing came for too long."""
@@ -253,17 +254,36 @@ class _Wire:
 
         An answer's head waits for the first piece of its body: apart they would be two small segments, and
         Nagle's algorithm would keep the second until the peer's delayed ACK for the first (RFC 9293 3.7.4).
+
+        When the connection ends with this answer, each piece waits for the next, for whoever sent `close` has to
+        close first (RFC 9112 9.6): our FIN must leave with the last piece, or a quick client's will come before it.
         """
-        self._held += self.http.send_with_data_passthrough(event) or ()
+        pieces = self.http.send_with_data_passthrough(event) or ()
         if isinstance(event, h11.Response):
+            self._held, self._holds_body = list(pieces), False
             return
-        data, self._held = b"".join(self._held), []
-        if data:
-            with trio.move_on_after(self.limits.send) as scope:
+        closing = self.http.their_state in (h11.MUST_CLOSE, h11.CLOSED)
+        if closing and isinstance(event, h11.Data):
+            if self._holds_body:
+                await self._put(b"".join(self._held), last=False)
+                self._held = []
+            self._held += pieces
+            self._holds_body = True
+            return
+        data, self._held = b"".join([*self._held, *pieces]), []
+        if data or closing:
+            await self._put(data, last=closing)
+
+    async def _put(self, data: bytes, *, last: bool) -> None:
+        with trio.move_on_after(self.limits.send) as scope:
+            send_last = getattr(self.stream, "send_last", None) if last else None
+            if send_last is not None:
+                await send_last(data)
+            else:
                 await self.stream.send_all(data)
-            if scope.cancelled_caught:
-                await _cut_off(self.stream)
-                raise trio.BrokenResourceError("the peer took nothing of the answer for too long")
+        if scope.cancelled_caught:
+            await _cut_off(self.stream)
+            raise trio.BrokenResourceError("the peer took nothing of the answer for too long")
 
     def next_cycle(self) -> bool:
         """Make ready for the next request, if the rules of persistence (RFC 9112 9.3) allow one."""
@@ -291,6 +311,7 @@ class _Wire:
                 reason = HTTPStatus(status).phrase.encode()
                 await self.send(h11.Response(status_code=status, headers=headers, reason=reason))
                 await self.send(h11.Data(data=text))
+                await self.send(h11.EndOfMessage())
             await self.linger()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
