@@ -1,0 +1,76 @@
+"""The command `tcpstack`: each subcommand has a module of its own.
+
+They are imported when `main` runs, not with this module, so that Ctrl-C in the first tenths of a second is no
+traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+DESCRIPTION = """\
+A TCP/IP host in a Python process: its own TCP, against real peers, over a TUN device.
+"""
+
+EPILOG = """\
+`tcpstack COMMAND --help` tells more. All but the demo need the right to make network devices:
+run them as root, or in a network namespace of your own (unshare -Urn).
+"""
+
+INTERRUPTED = 130  #: The exit status after Ctrl-C, as shells have it.
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status: 0, 1 when it failed, 2 for wrong usage, 130 on Ctrl-C."""
+    try:
+        return _run(argv)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    from stack.cli.terminal import CommandError, report
+
+    try:
+        arguments = build_parser().parse_args(argv)
+        status: int = arguments.run(arguments)
+    except CommandError as error:
+        return report(error)
+    return status
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    import argparse
+
+    from stack.cli import demo, get, ping, serve
+
+    parser = argparse.ArgumentParser(
+        prog="tcpstack",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"tcpstack {_version()}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for module in (demo, serve, get, ping):
+        module.add_parser(commands)
+    return parser
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("tcpstack")
+    except PackageNotFoundError:  # a checkout that was not installed
+        return "(not installed)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,177 @@
+"""`tcpstack serve`: a service on this stack, for the kernel and whoever it forwards for."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from stack.apps.http import LogRecord, serve_directory
+from stack.apps.simple import CHARGEN_PORT, DISCARD_PORT, ECHO_PORT, chargen, discard, echo
+from stack.cli.network import Network, network_options, open_network
+from stack.cli.options import add_network_options, add_output_options, port
+from stack.cli.terminal import SUCCESS, USAGE, CommandError, console, print_json, run
+from stack.runtime.stream import TcpStream
+from stack.tcp.config import TcpOptions
+from stack.wire.ladder import format_size
+
+HTTP_PORT = 80
+
+Handler = Callable[[trio.abc.HalfCloseableStream], Awaitable[None]]
+
+EXAMPLES = """\
+examples:
+  sudo tcpstack serve http .           then, from another terminal: curl http://10.9.0.2/
+  sudo tcpstack serve http --upload /tmp/inbox --port 8080 --pcap serve.pcapng
+  sudo tcpstack serve echo             then: nc 10.9.0.2 7
+"""
+
+SERVICES: dict[str, tuple[str, int, Handler | None]] = {
+    "http": ("the files below a directory, over HTTP/1.1", HTTP_PORT, None),
+    "echo": ("send back what comes (RFC 862)", ECHO_PORT, echo),
+    "discard": ("read and forget (RFC 863)", DISCARD_PORT, discard),
+    "chargen": ("send a pattern without end (RFC 864)", CHARGEN_PORT, chargen),
+}
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The command's options, for each service."""
+    parser = commands.add_parser(
+        "serve",
+        help="serve files, or echo, discard, chargen, on this stack",
+        description="Serve on this stack, for the kernel at the other end of a TUN device. Ctrl-C ends it.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    services = parser.add_subparsers(title="services", metavar="SERVICE", required=True)
+    for name, (what, usual, handler) in SERVICES.items():
+        service = services.add_parser(name, help=what, description=f"Serve {name}: {what}. Ctrl-C ends it.")
+        if name == "http":
+            service.add_argument("directory", metavar="DIR", type=Path, help="what to serve")
+            service.add_argument("--upload", action="store_true", help="let clients create and replace files with PUT")
+        service.add_argument(
+            "--port", metavar="N", type=port, default=usual, help="to listen on (default: %(default)s)"
+        )
+        add_output_options(service, json="print an object a line: listening, request, closed")
+        add_network_options(service)
+        service.set_defaults(run=run_serve, service=name, handler=handler)
+
+
+def run_serve(arguments: argparse.Namespace) -> int:
+    """The command."""
+    journal = JsonJournal() if arguments.json else Journal(verbose=arguments.verbose)
+    handler = arguments.handler
+    if handler is None:
+        try:
+            handler = serve_directory(arguments.directory, allow_put=arguments.upload, log=journal.request)
+        except NotADirectoryError as error:
+            raise CommandError(f"{arguments.directory} is not a directory", status=USAGE) from error
+    # Answers leave at once, as with nginx: each piece that is sent is worth a segment of its own.
+    options = network_options(arguments, TcpOptions(nodelay=True))
+
+    async def command() -> int:
+        async with open_network(options) as net:
+            await serve(net, handler, arguments, journal)
+        return SUCCESS
+
+    return run(command)
+
+
+async def serve(net: Network, handler: Handler, arguments: argparse.Namespace, journal: Journal) -> None:
+    """Listen, say so, and serve until cancelled."""
+
+    async def watched(stream: TcpStream) -> None:
+        begun = trio.current_time()
+        try:
+            await handler(stream)
+        finally:
+            journal.closed(stream, trio.current_time() - begun)
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(functools.partial(net.host.serve_tcp, watched, arguments.port))
+        journal.listening(net, arguments)
+
+
+class Journal:
+    """What happens, a line each, for a person."""
+
+    def __init__(self, *, verbose: bool = False) -> None:
+        self._out = console()
+        self._verbose = verbose
+
+    def _line(self, text: str) -> None:
+        self._out.print(f"{datetime.now():%H:%M:%S}  {text}", markup=False)
+
+    def listening(self, net: Network, arguments: argparse.Namespace) -> None:
+        """The service is up."""
+        addresses = [text.partition("/")[0] for text in net.options.addresses]
+        kernel = ", ".join(net.options.kernel)
+        out = self._out
+        what = f"the files below {arguments.directory}" if arguments.service == "http" else arguments.service
+        out.print(f"serving {what} on {net.link.name}, the kernel's end is {kernel}", markup=False)
+        for address in addresses:
+            where = f"[{address}]" if ":" in address else address
+            if arguments.service == "http":
+                number = "" if arguments.port == HTTP_PORT else f":{arguments.port}"
+                out.print(f"  curl http://{where}{number}/", markup=False)
+            else:
+                out.print(f"  nc {address} {arguments.port}", markup=False)
+        if net.options.pcap is not None:
+            out.print(f"all packets go to {net.options.pcap}", markup=False)
+        out.print("Ctrl-C ends it", markup=False)
+
+    def request(self, record: LogRecord) -> None:
+        """An HTTP request was answered."""
+        size = f"  {record.bytes_received:,} bytes in" if record.bytes_received else ""
+        self._line(f"{record.method} {record.target}  {record.status}  {record.bytes_sent:,} bytes{size}")
+
+    def closed(self, stream: TcpStream, seconds: float) -> None:
+        """The service is done with a connection."""
+        if not self._verbose:
+            return
+        info = stream.info()
+        self._line(
+            f"{_peer(stream)} served in {seconds:.3f} s: {format_size(info.bytes_acked)} out, "
+            f"{format_size(info.bytes_received)} in, RTT {info.rtt / 1000:.2f} ms, {info.total_retrans} sent again"
+        )
+
+
+class JsonJournal(Journal):
+    """The same, an object a line, for a program."""
+
+    def listening(self, net: Network, arguments: argparse.Namespace) -> None:
+        addresses = [text.partition("/")[0] for text in net.options.addresses]
+        self._event(
+            "listening",
+            service=arguments.service,
+            device=net.link.name,
+            kernel=net.options.kernel,
+            addresses=addresses,
+            port=arguments.port,
+        )
+
+    def request(self, record: LogRecord) -> None:
+        self._event(
+            "request",
+            method=record.method,
+            target=record.target,
+            status=record.status,
+            bytes_sent=record.bytes_sent,
+            bytes_received=record.bytes_received,
+        )
+
+    def closed(self, stream: TcpStream, seconds: float) -> None:
+        self._event("closed", peer=_peer(stream), seconds=round(seconds, 6), tcp_info=stream.info().as_dict())
+
+    def _event(self, event: str, **fields: Any) -> None:
+        print_json({"event": event, "time": datetime.now().astimezone().isoformat(), **fields})
+
+
+def _peer(stream: TcpStream) -> str:
+    address, number = stream.remote_address
+    return f"[{address}]:{number}" if ":" in address else f"{address}:{number}"

@@ -1,0 +1,1 @@
+"""What tests talk to the stack with: a scripted peer on the wire, in virtual time."""

@@ -1,0 +1,69 @@
+"""What a connection tells about itself, in the names and units of Linux' `tcp_info`: microseconds and segments."""
+
+from __future__ import annotations
+
+import json
+
+from stack.tcp.config import TcpOptions
+from stack.wire.units import MS, SECOND
+from tests.support import states
+from tests.support.peer import Peer
+
+
+def test_info_of_a_fresh_connection() -> None:
+    peer = Peer()
+    user = peer.connect()
+    peer.takes()
+    info = user.conn.info(peer.now)
+    assert (info.state, info.rtt, info.min_rtt, info.rto) == ("SYN-SENT", 0, 0, 1_000_000)
+    assert (info.advmss, info.segs_out, info.segs_in, info.unacked) == (1460, 1, 0, 1)
+    assert (info.last_data_sent, info.last_data_recv, info.bytes_acked, info.bytes_sent) == (-1, -1, 0, 0)
+
+
+def test_info_of_an_open_connection() -> None:
+    peer, user = states.established(
+        rtt=100 * MS, wscale=3, sack=True, timestamps=True, options=TcpOptions(receive_window=50_000)
+    )
+    peer.sends("P. 1:1001(1000) ack 1")
+    peer.takes()
+    peer.passes(1 * SECOND)
+    user.write(11_500)
+    assert len(peer.takes()) == 10
+    peer.passes(2 * SECOND)
+    peer.takes()
+    info = user.conn.info(peer.now)
+    assert (info.state, info.congestion) == ("ESTAB", "newreno")
+    assert (info.rtt, info.rttvar, info.min_rtt) == (100_000, 50_000, 100_000)
+    assert (info.snd_mss, info.rcv_mss, info.advmss) == (988, 1448, 1460)
+    assert (info.snd_wnd, info.snd_wscale, info.rcv_wscale) == (65535 << 3, 3, 7)
+    assert (info.timestamps, info.sack) == (True, True)
+    assert info.unacked == 10
+    assert info.retransmits >= 1
+    assert info.total_retrans == info.retransmits
+    assert info.bytes_retrans == 988 * info.total_retrans
+    assert (info.data_segs_out, info.data_segs_in) == (10 + info.total_retrans, 1)
+    assert info.bytes_sent == 988 * info.data_segs_out
+    assert (info.segs_in, info.segs_out) == (2, 3 + info.data_segs_out)
+    assert (info.bytes_received, info.notsent_bytes) == (1000, 11_500 - 9880)
+    assert info.last_data_recv == 3000
+    assert info.last_data_sent < 2000
+    assert (info.snd_cwnd, info.snd_ssthresh) == (1, 5)
+    assert info.rcv_space >= 50_000
+    assert info.rcv_wnd <= info.rcv_space
+    peer.sends(". 1001:1001(0) ack 989")
+    assert user.conn.info(peer.now).bytes_acked == 988
+
+
+def test_info_goes_into_json() -> None:
+    peer, user = states.established()
+    told = json.loads(json.dumps(user.conn.info(peer.now).as_dict()))
+    assert told["state"] == "ESTAB"
+    assert told["snd_cwnd"] == 10
+
+
+def test_states_have_the_words_of_ss() -> None:
+    words = []
+    for reach in (states.syn_sent, states.syn_received, states.established, states.fin_wait_1, states.time_wait):
+        peer, user = reach()
+        words.append(user.conn.info(peer.now).state)
+    assert words == ["SYN-SENT", "SYN-RECV", "ESTAB", "FIN-WAIT-1", "TIME-WAIT"]

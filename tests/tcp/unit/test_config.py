@@ -1,0 +1,55 @@
+"""Choices that no connection could honour are refused when they are made."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from stack.tcp.config import TcpOptions
+from stack.tcp.congestion import ALGORITHMS, CongestionControl, NewReno, algorithm
+
+
+def test_defaults_are_valid_and_frozen() -> None:
+    options = TcpOptions()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        options.ttl = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("name", "bad"),
+    [
+        ("ttl", 0), ("ttl", 256), ("dscp", -1), ("dscp", 64),
+        ("send_buffer", 0), ("receive_buffer", 0), ("receive_buffer", (1 << 30) + 1), ("receive_window", 0),
+        ("keepalive_idle", 0), ("keepalive_interval", -1.0), ("keepalive_probes", 0),
+        ("connect_timeout", 0), ("syn_retries", -1), ("user_timeout", 0.0), ("r2", 0), ("fin_wait_2_timeout", 0),
+        ("msl", -1), ("mss", 10), ("mss", 65536), ("initial_rto", 0), ("min_rto", -0.1), ("max_rto", 0),
+        ("delayed_ack", 0.5), ("delayed_ack", -0.1), ("user_timeout", float("nan")),
+    ],
+)  # fmt: skip
+def test_out_of_bounds(name: str, bad: float) -> None:
+    with pytest.raises(ValueError, match=name):
+        TcpOptions().replace(**{name: bad})
+
+
+def test_window_larger_than_its_buffer() -> None:
+    with pytest.raises(ValueError, match="receive_window"):
+        TcpOptions(receive_window=2, receive_buffer=1)
+
+
+def test_replace() -> None:
+    options = TcpOptions(nodelay=True).replace(ttl=1, mss=1000)
+    assert (options.nodelay, options.ttl, options.mss) == (True, 1, 1000)
+    with pytest.raises(TypeError):
+        options.replace(no_such_option=1)
+
+
+def test_congestion_control_by_name_or_class() -> None:
+    class Mine(CongestionControl):
+        name = "mine"
+
+    assert algorithm("newreno") is NewReno
+    assert algorithm(Mine) is Mine
+    assert TcpOptions(congestion=Mine).congestion is Mine
+    with pytest.raises(ValueError, match="there is " + ", ".join(ALGORITHMS)):
+        algorithm("vegas")
