@@ -15,9 +15,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stack.cli.options import ends
-from stack.cli.terminal import CommandError
+from stack.cli.options import ends, impaired_paths
+from stack.cli.terminal import CommandError, console
+from stack.link.impair import ImpairLink
 from stack.link.tun import TunLink
+from stack.path.config import PathConfig
 from stack.runtime.open import OpenHost, open_host
 from stack.tcp.config import TcpOptions
 
@@ -31,6 +33,7 @@ class NetworkOptions:
     addresses: list[str] = field(default_factory=list)
     mtu: int = 1500
     pcap: Path | None = None
+    impair: tuple[PathConfig, PathConfig] | None = None  #: what happens to packets for us, and to those from us
     tcp: TcpOptions = field(default_factory=TcpOptions)
 
 
@@ -52,6 +55,7 @@ def network_options(arguments: argparse.Namespace, tcp: TcpOptions | None = None
         addresses=addresses,
         mtu=arguments.mtu,
         pcap=arguments.pcap,
+        impair=impaired_paths(arguments.impair),
         tcp=tcp or TcpOptions(),
     )
 
@@ -71,10 +75,18 @@ async def open_network(options: NetworkOptions) -> AsyncIterator[Network]:
     link = TunLink(options.tun, kernel=options.kernel, mtu=options.mtu)
     try:
         capture = _capture_file(options.pcap)
-        async with open_host(link, addresses=options.addresses, options=options.tcp, capture=capture) as host:
+        wire = link if options.impair is None else _impaired(link, *options.impair)
+        async with open_host(wire, addresses=options.addresses, options=options.tcp, capture=capture) as host:
             yield Network(host, link, options)
     finally:
         link.close()
+
+
+def _impaired(link: TunLink, inbound: PathConfig, outbound: PathConfig) -> ImpairLink:
+    impaired = ImpairLink(link, inbound, outbound)
+    if inbound.seed is None or outbound.seed is None:
+        console(stderr=True).print(f"--impair: to have the same chances again, add seed={impaired.seed}")
+    return impaired
 
 
 def _capture_file(path: Path | None) -> Path | None:

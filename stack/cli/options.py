@@ -11,6 +11,7 @@ import ipaddress
 from pathlib import Path
 
 from stack.cli.terminal import USAGE, CommandError
+from stack.path.config import PathConfig, from_mapping, parse_fields
 
 KERNEL = ("10.9.0.1/24", "fd09::1/64")
 ADDRESSES = ("10.9.0.2/24", "fd09::2/64")
@@ -18,8 +19,16 @@ ADDRESSES = ("10.9.0.2/24", "fd09::2/64")
 Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 
 
+IMPAIR_HELP = """\
+make the wire worse, each way: loss=2%%,delay=20ms,jitter=5ms,rate=50mbit,reorder=1%%,duplicate=1%%,corrupt=0.1%%,
+seed=7 (and more: docs/sim.md). May be repeated; in:... and out:... are for packets to this stack and from it alone.
+Long-run rate and mean delay are right within 2 %%. Single packets are up to a millisecond off: timers tick in
+milliseconds, and what is due within a tick is released as one burst.
+"""
+
+
 def add_network_options(parser: argparse.ArgumentParser) -> None:
-    """--tun, --kernel, --address, --mtu, --pcap."""
+    """--tun, --kernel, --address, --mtu, --impair, --pcap."""
     group = parser.add_argument_group("network")
     group.add_argument(
         "--tun",
@@ -42,6 +51,7 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
         help=f"an address of this stack; may be repeated (default: {' and '.join(ADDRESSES)})",
     )
     group.add_argument("--mtu", metavar="BYTES", type=_mtu, default=1500, help="of the device (default: %(default)s)")
+    group.add_argument("--impair", metavar="PATH", action="append", type=impairment, help=IMPAIR_HELP)
     add_pcap_option(group)
 
 
@@ -68,6 +78,33 @@ def cidr(text: str) -> str:
         usual = 24 if interface.version == 4 else 64
         raise argparse.ArgumentTypeError(f"{text} needs the length of its network's prefix, as in {text}/{usual}")
     return text
+
+
+def impairment(text: str) -> tuple[str, dict[str, object]]:
+    """Properties of a path and the direction that has them (`in`, `out`, or "" for both), for argparse."""
+    direction, colon, line = text.partition(":")
+    if not colon:
+        direction, line = "", text
+    elif direction not in ("in", "out"):
+        raise argparse.ArgumentTypeError(f"{direction!r} is no direction: write in:{line} or out:{line}")
+    try:
+        return direction, parse_fields(line)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def impaired_paths(given: list[tuple[str, dict[str, object]]] | None) -> tuple[PathConfig, PathConfig] | None:
+    """What happens to packets for this stack and to those from it; None where nothing was asked for."""
+    if not given:
+        return None
+    merged: dict[str, dict[str, object]] = {"in": {}, "out": {}}
+    for direction, fields in given:
+        for name in (direction,) if direction else ("in", "out"):
+            merged[name].update(fields)
+    try:
+        return from_mapping(merged["in"]), from_mapping(merged["out"])
+    except ValueError as error:
+        raise CommandError(f"--impair: {error}", status=USAGE) from None
 
 
 def port(text: str) -> int:

@@ -42,6 +42,7 @@ from stack.wire.packet import Packet
 from stack.wire.units import NEVER, SECOND, Time
 
 BATCH = 64  #: Packets read before anything is answered; more would only make the answers late.
+CATCH_UP = 256  #: Batches read at most before a deadline counts: more than a TUN device's queue holds.
 SHARE = 64  #: Packets sent between two turns of the reader; it reads as many in one, so it keeps up with the answers.
 
 log = logging.getLogger("stack")
@@ -132,18 +133,21 @@ class Driver:
 
     @trio.lowlevel.enable_ki_protection
     async def _read_packets(self) -> None:
-        link = self.link
         try:
             while not self.closed:
-                batch = link.read_batch(BATCH)
-                if batch:
-                    self._receive(batch)
-                if len(batch) < BATCH:
-                    await link.wait_readable()
-                else:
+                if self._read_batch():
                     await trio.lowlevel.checkpoint()
+                else:
+                    await self.link.wait_readable()
         except Exception as error:
             self._fail(error)
+
+    def _read_batch(self) -> bool:
+        """Take in what has arrived, a batch at most; whether there may be more."""
+        batch = self.link.read_batch(BATCH)
+        if batch:
+            self._receive(batch)
+        return len(batch) == BATCH
 
     def _receive(self, batch: list[Packet]) -> None:
         now = self.now()
@@ -162,6 +166,7 @@ class Driver:
             with trio.CancelScope() as self._alarm:
                 self._set_alarm()
                 await trio.sleep_forever()
+            await self._catch_up()
             # Rounding must not let us come too early, or the same deadline would be set again and again.
             now = self._last = max(self.now(), self._due)
             self._alarm = None
@@ -171,6 +176,16 @@ class Driver:
             except Exception:
                 log.exception("a deadline on %s could not be served", self.link.name)
             self.settle(now)
+
+    async def _catch_up(self) -> None:
+        """What has arrived comes before what has timed out: the ACK may be waiting in the device's queue."""
+        try:
+            for _ in range(CATCH_UP):
+                if self.closed or not self._read_batch():
+                    return
+                await trio.lowlevel.checkpoint()
+        except Exception as error:
+            self._fail(error)
 
     def _set_alarm(self) -> None:
         if self._alarm is not None:

@@ -47,8 +47,9 @@ class Wire:
             server = Server(process)
             yield server
         finally:
-            process.terminate()
-            finish(process)
+            if process.returncode is None:
+                process.terminate()
+                finish(process)
 
 
 class Server:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import select
+import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -147,14 +149,25 @@ def test_killed_it_takes_its_programs_along(place: Path, tmp_path: Path) -> None
     for line in process.stdout:
         if "this stack fetches" in line:
             break
-    process.kill()
-    finish(process)
+    with contextlib.ExitStack() as handles:
+        started = programs_in(tmp_path / "tmp", handles)
+        process.kill()
+        finish(process)
+        for handle in started:
+            select.select([handle], [], [])  # readable when the program has ended; pytest's time-out if it doesn't
     for folder in (tmp_path / "tmp").iterdir():  # the one thing that nobody can clear away then
-        for file in sorted(folder.rglob("*"), reverse=True):
-            file.unlink() if not file.is_dir() else file.rmdir()
-        folder.rmdir()
-    while any(str(tmp_path / "tmp").encode() in _arguments(entry) for entry in Path("/proc").iterdir()):
-        time.sleep(0.01)  # the kernel's signal is on its way; pytest's time-out ends this if it isn't
+        shutil.rmtree(folder)
+
+
+def programs_in(folder: Path, handles: contextlib.ExitStack) -> list[int]:
+    """Handles of the programs that were started with files there."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and str(folder).encode() in _arguments(entry):
+            with contextlib.suppress(ProcessLookupError):
+                found.append(os.pidfd_open(int(entry.name)))
+                handles.callback(os.close, found[-1])
+    return found
 
 
 def test_the_device_is_not_ours_to_open(place: Path) -> None:

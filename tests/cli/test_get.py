@@ -59,7 +59,6 @@ def answering(answer: bytes, *, reset: bool = False) -> Iterator[int]:
             connection.recv(65536)
             connection.sendall(answer)
             if reset:
-                connection.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK) if False else None
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     with socket.create_server(("", 0)) as listener:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.programs import Wire, start
+from tests.cli.programs import Wire, finish, start
 
 
 def devices() -> list[str]:
@@ -76,11 +76,10 @@ def test_a_signal_ends_it_quietly_and_takes_the_device_away(wire: Wire, number: 
         assert device in devices()
         with socket.create_connection((wire.ours, 7)) as connection:
             server.process.send_signal(number)
-            _, errors = server.process.communicate()
+            status, _, errors = finish(server.process)
             with contextlib.suppress(ConnectionResetError):
                 assert connection.recv(1) == b""
-    assert server.process.returncode == 128 + number
-    assert errors == ""
+    assert (status, errors) == (128 + number, "")
     assert device not in devices()
 
 
@@ -109,5 +108,4 @@ def test_for_a_person(wire: Wire, tmp_path: Path) -> None:
     assert "GET /  200" in process.stdout.readline()
     assert " served in " in process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    assert process.communicate() == ("", "")
-    assert process.returncode == 130
+    assert finish(process) == (130, "", "")

@@ -103,6 +103,17 @@ def test_owner_is_woken_when_there_is_room_again() -> None:
     assert user.conn.writable == 4000
 
 
+def test_owner_is_woken_when_the_send_buffer_is_made_larger() -> None:
+    peer, user = states.established(options=TcpOptions(send_buffer=4000))
+    user.conn.owner = object()
+    user.write(4000)
+    peer.takes()
+    peer.host.take_woken()
+    user.set_options(TcpOptions(send_buffer=5000))
+    assert user.conn in peer.host.take_woken()
+    assert user.conn.writable == 1000
+
+
 def test_owner_is_woken_by_time() -> None:
     peer, user = states.established(options=TcpOptions(user_timeout=5.0))
     user.conn.owner = object()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,10 +25,11 @@ def _equipped() -> None:
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A directory to serve: a file of each size, named by it."""
     root = tmp_path_factory.mktemp("site")
     root.chmod(0o755)
     for size in SIZES:
         (root / str(size)).write_bytes(content(size))
-    return root
+    yield root
+    shutil.rmtree(root)

@@ -73,7 +73,7 @@ def findings(pcap: Path) -> list[Finding]:
     for line in done.stdout.splitlines():
         number, direction, severities, messages = line.split("\t")
         for severity, message in zip(severities.split("|"), messages.split("|"), strict=True):
-            found.append(Finding(int(number), int(direction, 16) == 2, int(severity), message))
+            found.append(Finding(int(number), int(direction, 16) == 2, int(severity, 0), message))
     return [finding for finding in found if finding.severity >= NOTE]
 
 

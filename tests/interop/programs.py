@@ -114,6 +114,7 @@ def listening(address: str, port: int = 0) -> socket.socket:
 NGINX = """\
 daemon off;
 master_process off;
+user root root;  # of the namespace; the default would be a user that may be unknown there
 pid {folder}/nginx.pid;
 error_log stderr notice;
 events {{ worker_connections 1024; }}

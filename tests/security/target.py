@@ -1,8 +1,8 @@
 """A host under attack, and an attacker who writes every octet of a frame himself.
 
-`Target` is a host with a listener, at a time of its own. `Target.hit(frame)` lets a frame arrive and gives the answers;
-`Target.expect` says what must come of it: answers in one word each, and the reason under which it was counted. Frames are
-built here by hand, with the same care for being wrong in one place only that an attacker would take.
+`Target` is a host with a listener, at a time of its own. `Target.hit(frame)` lets a frame arrive and gives the
+answers; `Target.expect` says what must come of it: answers in one word each, and the reason under which it was counted.
+Frames are built here by hand, with the same care for being wrong in one place only that an attacker would take.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from stack.wire.offload import complete
 from stack.wire.packet import Packet
 from stack.wire.segment import ACK, FIN, PSH, RST, SYN, Segment
 from stack.wire.units import NEVER, SECOND, Duration, Time
-from tests.wire.frames import ones_complement_sum
 
 US4, THEM4 = parse_address("10.9.0.2"), parse_address("10.9.0.1")
 US6, THEM6 = parse_address("fd00::2"), parse_address("fd00::1")
@@ -31,6 +30,15 @@ SYN_OPTIONS = bytes.fromhex("020405b4 01030307 0402 0101")  # mss 1460, wscale 7
 
 
 # Frames.
+
+
+def ones_complement_sum(data: bytes) -> int:
+    """RFC 1071's loop, as plain as it is written there."""
+    data += bytes(len(data) % 2)
+    total: int = sum(word for (word,) in struct.iter_unpack("!H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total
 
 
 def ip4(

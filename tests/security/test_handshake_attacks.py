@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tracemalloc
 
 import pytest
@@ -26,16 +27,16 @@ def test_syn_04_data_on_a_syn() -> None:
 
 
 def test_syn_04_data_on_syns_is_not_held() -> None:
-    target = Target(backlog=1000)
+    target = Target(backlog=300)
     tracemalloc.start()
     try:
-        for sport in range(1000, 2000):
+        for sport in range(1000, 1300):
             target.hit(ip4(tcp_segment(SYN, payload=bytes(1400), sport=sport)))
         held = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
-    assert target.host.half_open == 1000
-    assert held < 1000 * 1200  # records, keys and table; the frames would be 1,440 more each
+    assert target.host.half_open == 300
+    assert held < 300 * 1200  # records, keys and table; the frames would be 1,440 more each
 
 
 def test_syn_05_accept_queue_is_bounded() -> None:
@@ -119,15 +120,14 @@ def test_syn_08_crossing_syns() -> None:
     (answer,) = target.expect(ip4(tcp_segment(SYN, seq=99, dport=5000)), "SA")
     assert (answer.tcp.seq, answer.tcp.ack) == (syn.tcp.seq, 100)
     assert conn.state is SYN_RECEIVED
-    target.expect(ip4(tcp_segment(SYN | ACK, seq=99, ack=syn.tcp.seq + 1, dport=5000)), "A")
+    target.expect(ip4(tcp_segment(SYN | ACK, seq=99, ack=syn.tcp.seq + 1, dport=5000)), "")
     assert conn.state is ESTABLISHED
 
 
 def test_syn_08_connection_to_ourselves() -> None:
     target = Target()
-    for address in (US4,):
-        with pytest.raises(OSError, match="itself"):
-            target.host.connect(address, 80, target.now, local_port=80)
+    with pytest.raises(OSError, match="itself"):
+        target.host.connect(US4, 80, target.now, local_port=80)
     assert target.replies() == []
 
 
@@ -195,16 +195,12 @@ def test_syn_12_abandoned_handshakes_leave_nothing(step: int) -> None:
             abandon(target, step, sport)
         target.wait(1000 * SECOND)
         assert (len(target.host.connections()), target.host.half_open, target.host.time_waits) == (0, 0, 0)
-        return tracemalloc.get_traced_memory()[0]
+        return sys.getallocatedblocks()
 
-    tracemalloc.start()
-    try:
-        baseline = round_()
-        for _ in range(4):
-            after = round_()
-    finally:
-        tracemalloc.stop()
-    assert after <= baseline + 10_000
+    baseline = round_()
+    for _ in range(4):
+        after = round_()
+    assert after <= baseline + 800  # of as many connections, each of which is a dozen objects
 
 
 def test_syn_12_a_flood_of_syn_and_reset_is_forgotten() -> None:

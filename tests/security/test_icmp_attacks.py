@@ -63,9 +63,16 @@ def test_icm_01_the_error_explains_a_later_time_out() -> None:
 
 @pytest.mark.parametrize(
     ("seq", "ports"),
-    [(0, (PORT, 4000)), (101, (PORT, 4000)), (5000, (PORT, 4000)), (1 << 31, (PORT, 4000))]
-    + [(1, (PORT, 4001)), (1, (81, 4000)), (1, (4000, PORT))],
-)  # fmt: skip
+    [
+        (0, (PORT, 4000)),
+        (101, (PORT, 4000)),
+        (5000, (PORT, 4000)),
+        (1 << 31, (PORT, 4000)),
+        (1, (PORT, 4001)),
+        (1, (81, 4000)),
+        (1, (4000, PORT)),
+    ],
+)
 def test_icm_02_errors_about_nothing_we_sent(seq: int, ports: tuple[int, int]) -> None:
     target = Target()
     peer = in_flight(target)

@@ -10,7 +10,6 @@ from stack.wire.address import parse_address
 from stack.wire.segment import ACK, SYN
 from tests.security.target import (
     SYN_OPTIONS,
-    THEM4,
     THEM6,
     US4,
     US6,

@@ -190,9 +190,16 @@ def test_opt_04_cut_at_the_end_of_the_header(options: bytes) -> None:
 
 @pytest.mark.parametrize(
     "option",
-    [b"\x02\x03\x05", b"\x02\x05\x05\xb4\x00", b"\x03\x04\x07\x00", b"\x04\x0a" + bytes(8), b"\x08\x03\x01"]
-    + [b"\x08\x0b" + bytes(9), b"\x05\x03\x00"],
-)  # fmt: skip
+    [
+        b"\x02\x03\x05",
+        b"\x02\x05\x05\xb4\x00",
+        b"\x03\x04\x07\x00",
+        b"\x04\x0a" + bytes(8),
+        b"\x08\x03\x01",
+        b"\x08\x0b" + bytes(9),
+        b"\x05\x03\x00",
+    ],
+)
 def test_opt_05_known_kinds_of_wrong_length(option: bytes) -> None:
     target, still = syn_ack_for(option + STILL)
     assert still

@@ -299,6 +299,7 @@ def test_ack_rides_on_data() -> None:
     peer.sees_nothing(during=SECOND)
 
 
+# RFC 9293 MAY-13
 @pytest.mark.parametrize("sack", [False, True])
 def test_disorder_is_acknowledged_at_once(sack: bool) -> None:
     """RFC 5681 4.2: out of order, filling a gap or part of it, and what came before."""

@@ -85,6 +85,7 @@ def test_ack_of_what_was_never_sent_is_answered_with_an_ack(reach: Reach, snd_nx
     assert user.conn.readable == 0
 
 
+# RFC 9293 MAY-12
 def test_old_ack_within_the_largest_window_is_accepted() -> None:
     """RFC 5961 5.2: from SND.UNA - MAX.SND.WND on."""
     peer, user = states.established(window=1000)
@@ -233,6 +234,18 @@ def test_challenges_are_limited(flood: str) -> None:
         peer.passes(SECOND // 10)
     assert 1 <= answers <= 20
     assert user.state is State.ESTABLISHED
+
+
+@pytest.mark.parametrize("line", ["P. 1:11(10) ack 2", "S 4294960000:4294960000(0) <mss 1000>"])
+def test_answers_from_time_wait_are_limited(line: str) -> None:
+    peer, user = states.time_wait()
+    answers = 0
+    for _ in range(100):
+        peer.sends(line)
+        answers += len(peer.takes())
+        peer.passes(SECOND // 10)
+    assert 1 <= answers <= 20
+    assert user.state is State.TIME_WAIT
 
 
 def test_war_of_acks_dies_out() -> None:

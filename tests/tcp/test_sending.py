@@ -30,6 +30,32 @@ def test_window_is_used_and_not_exceeded() -> None:
     peer.sees_nothing()
 
 
+# RFC 9293 MUST-1
+@pytest.mark.parametrize("window", [32_767, 32_768, 65_535])
+def test_window_is_unsigned(window: int) -> None:
+    """As much as it says is sent, also where its highest bit is set."""
+    peer, user = states.established(window=window)
+    user.write(200_000)
+    sent, acked = 0, 1
+    for _ in range(12):
+        seen = peer.takes()
+        sent += sum(item.size for item in seen)
+        if sent + 1000 > acked - 1 + window:
+            break
+        for item in seen:
+            peer.sends(f". 1:1(0) ack {item.end}")
+            acked = item.end
+    assert window - 1000 < sent - (acked - 1) <= window
+
+
+# RFC 9293 REC-1
+def test_windows_are_wider_than_sixteen_bits() -> None:
+    """The largest there is, 65535 with a scale of 14, is taken as it is (RFC 7323 2.3)."""
+    peer, user = states.established(wscale=14)
+    peer.sends(". 1:1(0) ack 1 win 65535")
+    assert user.conn.info(peer.now).snd_wnd == 65535 << 14
+
+
 def test_window_update_lets_data_go() -> None:
     peer, user = states.established(window=1000)
     user.write(3000)
@@ -60,7 +86,7 @@ def test_older_ack_does_not_change_the_window() -> None:
     peer.sees_nothing()
 
 
-# RFC 9293 SHLD-28
+# RFC 9293 SHLD-28, MAY-16
 def test_full_segments_whenever_possible() -> None:
     peer, user = states.established()
     for size in (1, 499, 1500, 700, 300):

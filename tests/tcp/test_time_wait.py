@@ -106,6 +106,7 @@ def test_time_wait_is_told_from_the_connection_that_the_user_holds() -> None:
     assert user.conn.at_eof
 
 
+# RFC 9293 MAY-2
 def test_new_syn_reopens_from_time_wait_with_a_larger_number() -> None:
     """3.6.1, MAY-2 (1): our new ISS is beyond the largest number of the old connection."""
     peer, _ = states.time_wait()
@@ -147,6 +148,7 @@ def test_syn_without_a_listener_does_not_end_time_wait() -> None:
     assert user.state is State.TIME_WAIT
 
 
+# RFC 9293 SHLD-4, MAY-2
 @pytest.mark.parametrize(
     ("tsval", "seq", "reopens"),
     [

@@ -54,6 +54,18 @@ def test_octets_beyond_the_window_are_cut_off() -> None:
     user.reads(1500)
 
 
+@pytest.mark.parametrize("passive", [False, True])
+@pytest.mark.parametrize("size", [1500, 30_000, 65_535, 65_536, 1 << 20])
+def test_first_window_is_what_the_syn_says(size: int, passive: bool) -> None:
+    """To the octet, before any ACK could say more; more than 65535 can't be said without a scale."""
+    peer, user = states.established(
+        passive=passive, options=TcpOptions(receive_window=size, receive_buffer=size), wscale=-1
+    )
+    peer.sends(*[text(start) for start in range(1, 100_000, 1000)])
+    assert user.conn.readable == min(size, 65_535)
+    assert peer.takes()[-1].ack == 1 + min(size, 65_535)
+
+
 def test_fin_beyond_the_window_waits() -> None:
     """Trimmed off with the octets before it (3.10.7.4, first)."""
     peer, user = _small(1500)

@@ -65,7 +65,7 @@ useful_programs() { # run | test
 missing_packages() { # command=package ...
     local pair packages=()
     for pair in "$@"; do
-        command -v "${pair%%=*}" >/dev/null || packages+=("${pair#*=}")
+        [ -x "$(command -v "${pair%%=*}")" ] || packages+=("${pair#*=}")
     done
     printf '%s\n' "${packages[@]}" | sort -u | xargs
 }

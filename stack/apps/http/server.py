@@ -38,7 +38,7 @@ class Limits:
     idle: float = 60.0  #: for the first byte of the next request
     head: float = 15.0  #: from that byte to the end of the request's head
     body: float = 30.0  #: for each next piece of a request's body
-    send: float = 60.0  #: for the peer to take each piece of an answer
+    send: float = 300.0  #: for each piece of an answer; long, as a full send buffer waits until half of it is free
     linger: float = 5.0  #: for each next piece after our FIN; six times that in all, as nginx does
 
 

@@ -99,8 +99,6 @@ def test_lost_syn_means_three_seconds_for_data() -> None:
     measured.on_sample(20 * MS)
 
 
-
-
 @given(st.lists(st.integers(0, 100 * SECOND), min_size=1, max_size=50))
 def test_bounds(samples: list[int]) -> None:
     """However a peer forges its echoes, the RTO stays within reason (RFC 6298 2.4, 2.5)."""

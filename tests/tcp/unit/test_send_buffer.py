@@ -78,7 +78,7 @@ class Payload(bytearray):
 
 def test_large_writes_are_not_copied() -> None:
     buffer, data = SendBuffer(1), Payload(100_000)
-    buffer.append(data)
+    buffer.append(memoryview(data))
     (part,) = buffer.slices(5_000, 6_000)
     assert isinstance(part, memoryview)
     assert part.obj is data
@@ -89,7 +89,7 @@ def test_acknowledged_buffers_are_let_go_at_once() -> None:
     held = [Payload(5_000) for _ in range(10)]
     watched = [weakref.ref(data) for data in held]
     for data in held:
-        buffer.append(data)
+        buffer.append(memoryview(data))
     del held, data
     buffer.release(1 + 5 * 5_000 + 1)
     assert [ref() is None for ref in watched] == [True] * 5 + [False] * 5
