@@ -1,17 +1,18 @@
 """Passive opens: the listening ports, and the handshakes that have begun at them (RFC 9293 3.10.7.2).
 
-A SYN for a listener makes a half-open record, which waits in the table of flows and in a queue for the time of its
-next SYN-ACK. The three waits are constant, so there is one first-in, first-out queue for each.
+A SYN for a listener makes a half-open record, which waits for the third segment of the handshake, and for the time of
+its next SYN-ACK. The three waits are constant, so there is one ordered table for each, in which the order of entry is
+the order of expiry; a record that is gone leaves its table at once.
 """
 
 from __future__ import annotations
 
 import errno
+from collections import OrderedDict
 
 from stack.host.counters import Counters
 from stack.host.isn import Numbers
 from stack.host.output import Output
-from stack.host.timeouts import ExpiryQueue
 from stack.tcp.config import TcpOptions
 from stack.tcp.connection import Endpoint
 from stack.tcp.half_open import SYN_ACK_WAITS, HalfOpen, Verdict
@@ -21,7 +22,7 @@ from stack.tcp.seq import MASK
 from stack.tcp.state import CLOSED, State
 from stack.wire.drop import Drop
 from stack.wire.segment import ACK, FIN, RST, SYN, Segment
-from stack.wire.units import Time
+from stack.wire.units import NEVER, Time
 
 
 class Handshakes:
@@ -35,7 +36,8 @@ class Handshakes:
         self._counters = counters
         self._mtu = mtu
         self._listeners: dict[tuple[int, bytes], Listener] = {}
-        self._waits = [ExpiryQueue[HalfOpen](wait) for wait in SYN_ACK_WAITS]
+        # By key, the time when each wait is over.
+        self._waits: list[OrderedDict[bytes, Time]] = [OrderedDict() for _ in SYN_ACK_WAITS]
         self.pending: dict[bytes, HalfOpen] = {}
 
     # Listeners.
@@ -104,7 +106,7 @@ class Handshakes:
         )
         self.pending[key] = record
         listener.half_open += 1
-        self._waits[0].add(record, now)
+        self._waits[0][key] = now + SYN_ACK_WAITS[0]
         self._send(record, record.syn_ack(now), now)
         return record
 
@@ -133,21 +135,23 @@ class Handshakes:
         """It is complete, or came to nothing."""
         if self.pending.get(record.key) is record:
             del self.pending[record.key]
+            for waits in self._waits:
+                waits.pop(record.key, None)
             record.listener.half_open -= 1
 
     # Time.
 
     def next_timeout(self) -> Time:
-        return min(queue.earliest() for queue in self._waits)
+        return min(next(iter(waits.values())) if waits else NEVER for waits in self._waits)
 
     def on_timeout(self, now: Time) -> None:
         """Repeat the SYN-ACKs whose wait is over, or give up after the last."""
-        for index, queue in enumerate(self._waits):
-            for record in queue.take_due(now):
-                if self.pending.get(record.key) is not record:
-                    continue
+        for index, waits in enumerate(self._waits):
+            while waits and next(iter(waits.values())) <= now:
+                key, _ = waits.popitem(last=False)
+                record = self.pending[key]
                 if index + 1 < len(self._waits):
-                    self._waits[index + 1].add(record, now)
+                    self._waits[index + 1][key] = now + SYN_ACK_WAITS[index + 1]
                     self._send(record, record.syn_ack(now), now)
                 else:
                     record.expire()

@@ -166,7 +166,7 @@ class Host:
         try:
             conn.abort()
         except Exception:
-            self._connections.pop(conn.key, None)  # too broken even for that
+            conn.bury()  # too broken even for that
         if self.on_fault is not None:
             self.on_fault(fault)
 

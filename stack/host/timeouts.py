@@ -1,20 +1,18 @@
-"""When the host must be woken: one lazy heap for connections, FIFOs for what lives a constant time.
+"""When the host must be woken for its connections: one lazy heap.
 
 A connection's deadline moves with every segment. Moving an entry in a heap costs; leaving it and looking again when
 it comes up does not. So an entry is pushed only when a connection wants to be woken *earlier* than it was promised;
 one that comes up too early is pushed again for the connection's present deadline.
 
-A half-open record waits for a constant time, so a queue in order of entry is in order of expiry.
+What lives a constant time needs no heap: see `stack.host.handshakes` and `stack.host.time_waits`.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import deque
-from typing import Generic, TypeVar
 
 from stack.tcp.connection import Connection
-from stack.wire.units import NEVER, Duration, Time
+from stack.wire.units import NEVER, Time
 
 SLACK = 16  #: Stale entries that are not worth a sweep.
 
@@ -70,30 +68,4 @@ class ConnectionTimeouts:
                 due.append(conn)
             else:
                 self.watch(conn)
-        return due
-
-
-Record = TypeVar("Record")
-
-
-class ExpiryQueue(Generic[Record]):
-    """Entries (expiry, record) in order; who expires is decided when the entry comes up."""
-
-    __slots__ = ("_entries", "lasts")
-
-    def __init__(self, lasts: Duration) -> None:
-        self.lasts = lasts
-        self._entries: deque[tuple[Time, Record]] = deque()
-
-    def add(self, record: Record, now: Time) -> None:
-        self._entries.append((now + self.lasts, record))
-
-    def earliest(self) -> Time:
-        return self._entries[0][0] if self._entries else NEVER
-
-    def take_due(self, now: Time) -> list[Record]:
-        """The records whose entries have come up."""
-        due: list[Record] = []
-        while self._entries and self._entries[0][0] <= now:
-            due.append(self._entries.popleft()[1])
         return due

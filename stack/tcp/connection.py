@@ -401,6 +401,15 @@ class Connection:
         self.rcv.duplicate_acks.clear()
         self.snd.buffer.release(self.snd.buffer.end)  # whoever still holds this connection need not hold that, too
 
+    def bury(self) -> None:
+        """A fault of ours has left nothing to rely on: be over, without a word to anybody."""
+        self.own_state = CLOSED
+        self.error = self.error or errors.aborted()
+        self.timers = Timers()
+        self.reply = None
+        self.resets_owed = 0
+        self.changed = True
+
     def drop(self, reason: Drop) -> None:
         """Count a segment, or part of one, that is refused."""
         self.drops[reason] = self.drops.get(reason, 0) + 1

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
-from stack.host.timeouts import SLACK, ConnectionTimeouts, ExpiryQueue
+from stack.host.timeouts import SLACK, ConnectionTimeouts
 from stack.tcp.config import TcpOptions
 from stack.tcp.connection import Connection
 from stack.tcp.negotiate import offer
@@ -131,16 +131,3 @@ def test_thousands_of_the_dead_are_swept() -> None:
         timeouts.watch(conn)
         timeouts.forget(conn)
     assert len(timeouts) <= SLACK + 1
-
-
-def test_expiry_queue_keeps_order() -> None:
-    queue = ExpiryQueue[str](10)
-    assert queue.earliest() == NEVER
-    queue.add("a", 0)
-    queue.add("b", 3)
-    queue.add("c", 3)
-    assert queue.earliest() == 10
-    assert queue.take_due(9) == []
-    assert queue.take_due(12) == ["a"]
-    assert queue.take_due(13) == ["b", "c"]
-    assert queue.earliest() == NEVER
