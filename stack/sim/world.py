@@ -295,7 +295,9 @@ class _Action(Wakeable):
 
     def wake(self, now: Time) -> None:
         self._action()
-        for host in self._world.hosts:  # whatever was done, its consequences leave now
+        for host in self._world.hosts:  # whatever was done, and to whom: its consequences follow now
+            for conn in host.core.connections():
+                host.core.touch(conn, now + host.epoch)
             host.settle(now)
 
 

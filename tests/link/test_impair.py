@@ -234,9 +234,7 @@ async def test_super_frames_are_split_and_one_bit_of_one_packet_is_flipped(
 
 @pytest.mark.parametrize("v6", [False, True])
 @pytest.mark.parametrize("outbound", [False, True])
-async def test_a_packet_too_big_is_answered(
-    autojump_clock: trio.testing.MockClock, v6: bool, outbound: bool
-) -> None:
+async def test_a_packet_too_big_is_answered(autojump_clock: trio.testing.MockClock, v6: bool, outbound: bool) -> None:
     inner, far = memory_links(mtu=9000)
     link = ImpairLink(inner, parse("mtu=1300"))
     sender: Link = link if outbound else far

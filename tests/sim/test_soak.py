@@ -90,6 +90,21 @@ def test_everything_is_within_its_bounds() -> None:
         assert not drawn.narrow or drawn.narrow[-1] == (drawn.faults_end, 0)
 
 
+def test_who_may_lose_a_connection() -> None:
+    """Only what is worse than 20 % loss, or comes in bursts, or cuts the path, or makes it narrow."""
+    mild = next(drawn for drawn in SOME if drawn.is_mild and drawn.faults_end)
+    forth, back = mild.paths
+    assert mild.is_mild
+    for worse in (
+        forth.replace(loss=0.21),
+        forth.replace(loss=0.18, corrupt=0.04),
+        forth.replace(loss=0.1, burst=3.0),
+        forth.replace(down="1s+1s"),
+    ):
+        assert not dataclasses.replace(mild, paths=(back, worse)).is_mild
+    assert not dataclasses.replace(mild, narrow=((SECOND, 600),)).is_mild
+
+
 def test_what_was_drawn_once_is_drawn_for_ever() -> None:
     """Replaying a seed of last year's needs this. When it must change, say so in the notes of the release."""
     dice = Dice(1)

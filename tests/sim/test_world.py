@@ -279,6 +279,24 @@ def test_things_can_be_done_at_a_time() -> None:
     assert isinstance(service.app.error, ConnectionResetError)
 
 
+def test_an_idle_connection_can_be_reset_at_a_time() -> None:
+    world, client, server = pair(delay="10ms")
+    server.serve(80, Quiet)
+    app = client.connect(server, 80, Quiet())
+    world.at("1s", app.abort)
+    world.run_until(lambda: app.is_done, "10s")
+    assert world.now == SECOND
+    world.run_until(lambda: not server.core.connections(), "10s")
+    assert world.now == SECOND + 10 * MS
+
+
+class Quiet(App):
+    """Says nothing."""
+
+    def step(self, conn: Connection, now: Time) -> None:
+        return
+
+
 def test_a_path_can_change() -> None:
     world, client, server = pair(delay="10ms")
     forth, _ = world.conduits
