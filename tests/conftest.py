@@ -8,8 +8,12 @@ tests/wire`. A failure prints the line that replays it.
 from __future__ import annotations
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
+
+# A shell starts background jobs with Ctrl-C ignored, and children inherit that: tests that press it would wait for ever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _examples = os.environ.get("TCPSTACK_EXAMPLES")
 

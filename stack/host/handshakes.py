@@ -119,6 +119,7 @@ class Handshakes:
                 return True
             self._counters.drop(Drop.ACCEPT_QUEUE_FULL)
         elif verdict is Verdict.REPEAT:
+            self._wait_again(record, now)
             self._send(record, record.syn_ack(now), now)
         elif verdict is Verdict.GONE:
             self.forget(record)
@@ -130,6 +131,13 @@ class Handshakes:
             if verdict is Verdict.ACK:
                 self._send(record, record.ack(now), now)
         return False
+
+    def _wait_again(self, record: HalfOpen, now: Time) -> None:
+        """A SYN that comes again shows that somebody is there: the wait for an answer begins anew."""
+        for waits, lasts in zip(self._waits, SYN_ACK_WAITS, strict=True):
+            if record.key in waits:
+                waits[record.key] = now + lasts
+                waits.move_to_end(record.key)
 
     def forget(self, record: HalfOpen) -> None:
         """It is complete, or came to nothing."""

@@ -50,5 +50,5 @@ class RttEstimator:
         self.rto = min(2 * self.rto, SYN_MAX_RTO if self.srtt < 0 else max(self.max_rto, self.rto))
 
     def on_handshake_loss(self) -> None:
-        """The SYN timer had expired: data starts with 3 s, until the next sample (RFC 6298 5.7)."""
-        self.rto = max(self.rto, AFTER_LOST_SYN)
+        """The SYN timer had expired: data starts with 3 s, whatever backoff has made of it (RFC 6298 5.7)."""
+        self.rto = AFTER_LOST_SYN

@@ -35,12 +35,21 @@ def seeds() -> list[int]:
 def test_every_octet_once_and_in_order(seed: int) -> None:
     rnd = random.Random(seed)
     world, talkers = make_world(seed, rnd)
-    world.run(lambda: all(talker.done for talker in talkers), limit=4 * HOUR)
+    world.run(lambda: all(talker.done for talker in talkers) or gave_up(talkers), limit=4 * HOUR)
+    if gave_up(talkers):
+        check_empty(world)
+        return
     for talker, other in zip(talkers, reversed(talkers), strict=True):
         assert talker.conn is not None
         assert talker.conn.error is None, f"{talker.conn.error!r}\n{world.story()}"
         assert digest(talker.received) == digest(other.payload), world.story()
     check_empty(world)
+
+
+def gave_up(talkers: tuple[Talker, Talker]) -> bool:
+    """Every third segment of the handshake was lost for seven seconds: the listener forgot, and then said so."""
+    left, right = talkers
+    return right.conn is None and left.conn is not None and isinstance(left.conn.error, ConnectionResetError)
 
 
 def make_world(seed: int, rnd: random.Random) -> tuple[World, tuple[Talker, Talker]]:

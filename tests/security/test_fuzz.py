@@ -19,7 +19,7 @@ from stack.wire.segment import ACK, FIN, PSH, SYN
 from stack.wire.units import MS, SECOND
 from tests.security.malformed import good_frames, mutate
 from tests.security.target import SYN_OPTIONS, Peer, Target, ip4, kinds, tcp_segment, timestamps
-from tests.support.world import check_connection
+from tests.support.world import check_connection, check_records
 
 MAX_ANSWERS = 12  #: To one frame: a whole congestion window may open.
 
@@ -55,6 +55,7 @@ def check(target: Target) -> None:
     assert not target.faults, target.faults
     for conn in host.connections():
         check_connection(conn)
+        check_records(conn)
         assert conn.rcv.reassembly is None or len(conn.rcv.reassembly) <= MAX_RANGES
     assert host.half_open <= 256
     assert host.next_timeout() >= target.now

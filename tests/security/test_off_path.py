@@ -201,6 +201,20 @@ def test_off_13_fins_without_end_hold_one_record() -> None:
     assert target.host.time_waits == 0
 
 
+def test_off_13_the_one_who_waits_longer_keeps_nobody_else() -> None:
+    target = Target()
+    first = closed_first(target)
+    second = target.established(sport=4001)
+    second.close()
+    second.send(FIN | ACK, ack=2)
+    target.wait(30 * SECOND)
+    first.send(FIN | ACK, ack=2)  # starts the wait of the first afresh
+    target.wait(30 * SECOND)
+    assert (first.conn.state, second.conn.state) == (TIME_WAIT, CLOSED)
+    target.wait(30 * SECOND)
+    assert first.conn.state is CLOSED
+
+
 @pytest.mark.parametrize("delay", [1 * MS, 20 * MS, 200 * MS])
 def test_off_15_no_war_of_acks(delay: int) -> None:
     """Data forged towards both ends puts each ahead of the other: every ACK is for what was never sent."""

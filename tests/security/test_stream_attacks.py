@@ -230,6 +230,22 @@ def test_sak_04_reneging() -> None:
     assert stream == data
 
 
+def test_sak_06_reports_of_duplicates_are_no_losses() -> None:
+    """A D-SACK says that octets came twice which are acknowledged already (RFC 2883): nothing is missing."""
+    target = Target()
+    peer = target.established()
+    peer.write(bytes(14_600))
+    peer.send(ACK, ack=14_601)
+    flight = sum(reply.tcp.size for reply in peer.write(bytes(14_600)))
+    assert flight == 14_600
+    before = peer.conn.snd.congestion.cwnd
+    for block in range(9):
+        blocks = sacks(peer, (1 + 1460 * block, 1 + 1460 * (block + 1)))
+        assert peer.send(ACK, ack=14_601, options=blocks) == []
+    assert peer.conn.snd.congestion.cwnd == before
+    assert peer.conn.info(0).total_retrans == 0
+
+
 # Acknowledgments.
 
 

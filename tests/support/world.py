@@ -237,6 +237,8 @@ class World:
             try:
                 self._check_progress(conn)
                 check_connection(conn)
+                if self.events % 16 == 0 or len(conn.snd.recovery._records) < 50:
+                    check_records(conn)
             except AssertionError as error:
                 raise AssertionError(f"{side} at {self.now}, {conn!r}: {error}\n{self.story()}") from None
 
@@ -408,8 +410,13 @@ def check_connection(conn: Connection) -> None:
     assert rcv.nxt <= rcv.edge, f"RCV.NXT {rcv.nxt} beyond the window's edge {rcv.edge}"
     held = rcv.buffered + (rcv.reassembly.size if rcv.reassembly is not None else 0)
     assert held <= rcv.limit <= max(conn.options.receive_buffer, 2 << rcv.shift), f"{held} octets, limit {rcv.limit}"
+
+
+def check_records(conn: Connection) -> None:
+    """What is outstanding and what of it is lost, recomputed from the records of what was sent."""
+    recovery = conn.snd.recovery
     lost = total = 0
-    end = snd.una
+    end = conn.snd.una
     for record in recovery._records:
         assert record.start == end < record.end, f"records do not join at {end}"
         end = record.end
