@@ -282,9 +282,13 @@ def _on_same_ack(conn: Connection, seg: Segment, flags: int, window_changed: boo
     if window_changed and snd.wnd:
         conn.persist_interval = 0
         conn.timers.persist = NEVER
-    # RFC 5681 2; with SACK a duplicate is what reports something new (RFC 6675 2), whatever the window does.
-    duplicate = bool(seg.sacks) and seg.sacks != conn.reported if conn.rcv.sack else not window_changed
-    conn.reported = seg.sacks
+    # RFC 5681 2; with SACK a duplicate is what reports something new (RFC 6675 2), whatever the window does. A D-SACK
+    # reports what is acknowledged already, and blocks beyond SND.MAX are invented: neither counts.
+    duplicate = not window_changed
+    if conn.rcv.sack:
+        reported = tuple([block for block in seg.sacks if snd.una < unwrap(block[1], conn.iss, snd.una) <= snd.max])
+        duplicate = bool(reported) and reported != conn.reported
+        conn.reported = reported
     if snd.recovery.outstanding and not seg.size and not flags & FIN and duplicate:
         snd.on_duplicate_ack(now)
 

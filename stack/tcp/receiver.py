@@ -220,7 +220,7 @@ class Receiver:
             return
         wanted = 2 * self._round_copied + 16 * self.mss
         if wanted > self.limit:
-            self.limit = min(wanted, self.max_limit)
+            self.limit = max(self.limit, min(wanted, self.max_limit))
         self._round_started = now
         self._round_copied = 0
 
