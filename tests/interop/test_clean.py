@@ -247,3 +247,8 @@ def test_what_is_never_allowed_is_on_no_list() -> None:
                     "This frame is a (suspected) retransmission", "This frame is a (suspected) out-of-order segment",
                     "ACKed segment that wasn't captured (common at capture start)"):  # fmt: skip
         assert expert.objections([expert.Finding(1, True, expert.NOTE, message)])
+
+
+def test_a_missing_program_fails_with_the_remedy() -> None:
+    with pytest.raises(pytest.fail.Exception, match="no-such-program is not installed: run tools/test"):
+        programs.program("no-such-program")
