@@ -12,7 +12,7 @@ import signal
 
 from hypothesis import HealthCheck, settings
 
-# A shell starts background jobs with Ctrl-C ignored, and children inherit that: tests that press it would wait for ever.
+# A shell starts background jobs with Ctrl-C ignored, and children inherit that: tests that press it would never end.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _examples = os.environ.get("TCPSTACK_EXAMPLES")

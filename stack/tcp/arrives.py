@@ -346,6 +346,11 @@ def _take_text(conn: Connection, seg: Segment, seq: int, now: Time) -> None:
         kept = rcv.on_text(start, memoryview(seg.payload)[start - seq : end - seq], now)
     if not kept:
         conn.drop(Drop.OUT_OF_ORDER_LIMIT)
+    if conn.ts is None:
+        rcv.on_window(now)
+    elif seg.tsecr != conn.last_echo:
+        conn.last_echo = seg.tsecr
+        rcv.on_echo(conn.ts.elapsed(seg.tsecr, now))
     if rcv.nxt > before:
         conn.changed = True
 

@@ -74,6 +74,7 @@ class Connection:
         "key",
         "last_data_in",
         "last_data_out",
+        "last_echo",
         "local",
         "mss_limit",
         "offer",
@@ -174,6 +175,7 @@ class Connection:
         self.data_segs_out = 0
         self.sent_bytes = 0
         self.last_data_in: Time = -1
+        self.last_echo = -1  # TSecr of the latest text: the next one tells of another round trip
         self.last_data_out: Time = -1
 
     # Getters.

@@ -11,7 +11,9 @@ half the buffer, beyond the old one (the receiver's silly-window avoidance, 3.8.
 
 The buffer grows with the flow. Once a round trip the receiver compares what the application has read with the
 buffer's size: a sender in slow start doubles what it sends, so the buffer must hold twice what one round trip
-brought, up to a limit. An application that does not read gets no larger buffer.
+brought, up to a limit. An application that does not read gets no larger buffer. How long a round trip is, a receiver
+that sends nothing must find out itself, and afresh as queues fill, or it would hold back a sender that meets a long
+queue: by what the peer's segments echo of its ACKs, or else by how long a window takes to arrive.
 
 When to acknowledge: at once for what is out of order, duplicate, or fills a gap; at once for the first segments of
 a connection, whose sender is in slow start and counts ACKs; every second full segment; else after a short delay, in
@@ -42,6 +44,8 @@ class Receiver:
         "_chunks",
         "_round_copied",
         "_round_started",
+        "_rtt_mark",
+        "_rtt_started",
         "ack_now",
         "ack_soon",
         "buffered",
@@ -55,6 +59,7 @@ class Receiver:
         "quick",
         "reassembly",
         "received_bytes",
+        "rtt",
         "sack",
         "shift",
         "unacked",
@@ -80,6 +85,9 @@ class Receiver:
         self.duplicate_acks: list[Blocks] = []
         self._round_started: Time = 0
         self._round_copied = 0
+        self.rtt: Duration = -1  # the round trip as seen from here, with the peer's queues in it; -1: not yet
+        self._rtt_mark = 0  # when this number arrives, a window has come since `_rtt_started`
+        self._rtt_started: Time = 0
 
     # Getters.
 
@@ -121,6 +129,21 @@ class Receiver:
             self._drain()
         self._owe()
         return True
+
+    def on_echo(self, elapsed: Duration) -> None:
+        """Text echoes an ACK of ours that left so long ago (-1: none that can be)."""
+        if elapsed >= 0:
+            self.rtt = elapsed if self.rtt < 0 else self.rtt + (elapsed - self.rtt) // 8
+
+    def on_window(self, now: Time) -> None:
+        """Text came that echoes nothing: a window takes a round trip, or longer if it does not limit the peer."""
+        if self.nxt < self._rtt_mark:
+            return
+        if self._rtt_mark:
+            took = now - self._rtt_started
+            self.rtt = took if self.rtt < 0 else min(self.rtt + self.rtt // 8, took)
+        self._rtt_mark = self.edge
+        self._rtt_started = now
 
     def on_old_text(self) -> None:
         """Octets came that were here before: the peer has missed our ACK."""
@@ -216,7 +239,7 @@ class Receiver:
     def _measure(self, copied: int, now: Time, rtt: Duration) -> None:
         """Dynamic right-sizing: once a round trip, make room for twice what was read in it."""
         self._round_copied += copied
-        if now - self._round_started < max(rtt, 0):
+        if now - self._round_started < max(rtt, self.rtt, 0):
             return
         wanted = 2 * self._round_copied + 16 * self.mss
         if wanted > self.limit:

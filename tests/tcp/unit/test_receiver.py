@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from stack.tcp.config import TcpOptions
 from stack.tcp.receiver import MAX_DUPLICATE_ACKS, QUICK_ACKS, Receiver
-from stack.wire.units import MS
+from stack.wire.units import MS, SECOND
 
 MSS = 1000
 RTT = 10 * MS
@@ -347,3 +347,28 @@ def test_discard_frees_everything() -> None:
         tracemalloc.stop()
     assert rcv.buffered == 0
     assert held < 5_000
+
+
+def test_round_trip_is_learned_anew_when_a_queue_fills() -> None:
+    """A receiver that went on believing in the handshake's round trip would hold back a sender that meets a queue."""
+    receiver = Receiver(TcpOptions(), 1460)
+    receiver.on_echo(-1)  # what can't be says nothing
+    assert receiver.rtt == -1
+    receiver.on_echo(20 * MS)
+    assert receiver.rtt == 20 * MS
+    for _ in range(50):
+        receiver.on_echo(80 * MS)
+    assert 79 * MS <= receiver.rtt <= 80 * MS
+
+
+def test_round_trip_without_timestamps_is_the_time_of_a_window() -> None:
+    receiver = Receiver(TcpOptions(), 1460)
+    receiver.nxt, receiver.edge = 1, 1001
+    receiver.on_window(SECOND)
+    assert receiver.rtt == -1
+    receiver.nxt, receiver.edge = 500, 1500
+    receiver.on_window(SECOND + 10 * MS)  # half of it
+    assert receiver.rtt == -1
+    receiver.nxt, receiver.edge = 1001, 2001
+    receiver.on_window(SECOND + 40 * MS)
+    assert receiver.rtt == 40 * MS
