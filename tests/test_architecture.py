@@ -53,7 +53,18 @@ IMPURE_MODULES = {
 PURE_EXCEPTIONS = {"mypy_extensions": PURE, "random": ("stack.sim",)}
 
 #: Inside tcp, the halves know neither the whole nor its states.
-HALVES = ("stack.tcp.sender", "stack.tcp.receiver", "stack.tcp.recovery", "stack.tcp.congestion")
+HALVES = (
+    "stack.tcp.congestion",
+    "stack.tcp.delivery",
+    "stack.tcp.inflation",
+    "stack.tcp.prr",
+    "stack.tcp.rack",
+    "stack.tcp.receiver",
+    "stack.tcp.recovery",
+    "stack.tcp.repair",
+    "stack.tcp.sender",
+    "stack.tcp.tlp",
+)
 NOT_FOR_HALVES = ("stack.tcp.connection", "stack.tcp.state")
 
 

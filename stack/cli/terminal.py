@@ -43,10 +43,17 @@ class CommandError(Exception):
         self.status = status
 
 
+class _Console(Console):
+    """A console that leaves a broken pipe to `run`, where rich would raise SystemExit in the midst of Trio."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # rich calls this while it handles the BrokenPipeError
+
+
 def console(*, stderr: bool = False) -> Console:
     """A console on standard output or error."""
     stream = sys.stderr if stderr else sys.stdout
-    return Console(file=stream, highlight=False, soft_wrap=True, width=None if stream.isatty() else WIDTH)
+    return _Console(file=stream, highlight=False, soft_wrap=True, width=None if stream.isatty() else WIDTH)
 
 
 def print_json(fields: dict[str, Any]) -> None:

@@ -176,7 +176,7 @@ def _without_payload(syn: Segment) -> Segment:
         syn.dst_port,
         syn.seq,
         0,
-        SYN,
+        syn.flags,
         syn.window,
         mss=syn.mss,
         wscale=syn.wscale,

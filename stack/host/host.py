@@ -124,6 +124,7 @@ class Host:
             if packet.csum == VERIFY and not tcp.checksum_ok(frame, header):
                 raise WireError(Drop.BAD_CHECKSUM, "TCP")
             seg = tcp.decode(frame, header.start, header.end)
+            seg.ecn = header.traffic_class & 3
             self._on_segment(header.src + header.dst + frame[header.start : header.start + 4], header, seg, now)
         elif header.protocol == (PROTO_ICMP if header.version == 4 else PROTO_ICMPV6):
             self._on_icmp(frame, header, now)
@@ -198,9 +199,16 @@ class Host:
     def _complete(self, record: HalfOpen, seg: Segment, now: Time) -> State:
         """The third segment of a handshake: now a connection is worth its memory."""
         listener = record.listener
-        conn = self._connection(record.key, record.local, record.remote, record.iss, listener.options)
         rtt = now - record.sent_at if record.sent == 1 else -1
-        conn.accept(record.syn, record.agreement(), now, rtt=rtt, retries=record.sent - 1)
+        try:
+            conn = self._connection(record.key, record.local, record.remote, record.iss, listener.options)
+            conn.accept(record.syn, record.agreement(), now, rtt=rtt, retries=record.sent - 1)
+        except Exception as fault:  # such as a user's own congestion control's
+            self.counters.drop(Drop.INTERNAL_ERROR)
+            self._reset_for(record.local, record.remote, seg, now)
+            if self.on_fault is not None:
+                self.on_fault(fault)
+            return CLOSED
         self._connections[record.key] = conn
         listener.push(conn)
         self._wake(listener)

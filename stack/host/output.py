@@ -57,7 +57,9 @@ class Output:
         source, target = local[0], remote[0]
         header = tcp.encode(seg, tcp.address_sum(source, target))
         length = len(header) + seg.size
-        head = ip.encode(source, target, PROTO_TCP, length, hop_limit=options.ttl, traffic_class=options.dscp << 2)
+        head = ip.encode(
+            source, target, PROTO_TCP, length, hop_limit=options.ttl, traffic_class=options.dscp << 2 | seg.ecn
+        )
         return Packet(head + header, seg.parts, csum=PARTIAL)
 
     def queue(

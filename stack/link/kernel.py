@@ -31,6 +31,11 @@ CAPABILITY = (
     "or use a device that root prepared for you (ip tuntap add NAME mode tun user YOU)"
 )
 
+_ADDRESS_DENIED = (
+    "that needs CAP_NET_ADMIN: run as root, or have root do it (ip addr add {} dev {}), "
+    "or name with kernel= (--kernel) only addresses that the device has already"
+)
+
 _RTN_LOCAL = 2  # what a route to an address of the kernel's own is called
 _PATIENCE = 1000  # milliseconds; it takes one or two
 _NODAD = 0x02  # IFA_F_NODAD: the address can be used at once; nobody else is on this wire to object
@@ -115,14 +120,14 @@ def _netlink(name: str = "") -> Iterator[tuple[Any, int]]:
 
 
 @contextmanager
-def _explained(what: str, name: str) -> Iterator[None]:
+def _explained(what: str, name: str, *, denied: str = "") -> Iterator[None]:
     """Turn the kernel's refusal into a sentence."""
     try:
         yield
     except _netlink_error() as error:
         code = int(getattr(error, "code", 0)) or errno.EIO
         reason = {
-            errno.EPERM: CAPABILITY,
+            errno.EPERM: denied or CAPABILITY,
             errno.EACCES: f"IPv6 is off here; allow it with: sysctl -w net.ipv6.conf.{name}.disable_ipv6=0",
             errno.EINVAL: "the kernel finds the value impossible (IPv6 needs an MTU of at least 1280)",
         }.get(code, str(error.args[-1]))
@@ -170,7 +175,7 @@ def _add(ipr: Any, index: int, name: str, wanted: ipaddress.IPv4Interface | ipad
             )
     if wanted.version == 6:
         _setting(name, "ipv6", "disable_ipv6", "0")
-    with _explained(f"{wanted} can't be given to {name}", name):
+    with _explained(f"{wanted} can't be given to {name}", name, denied=_ADDRESS_DENIED.format(wanted, name)):
         ipr.addr(
             "add",
             index=index,

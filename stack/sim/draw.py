@@ -245,7 +245,7 @@ def _options(dice: Dice, idle_limit: Duration) -> TcpOptions:
 def _later_options(dice: Dice) -> dict[str, Any]:
     """Choices that not every version of the core has."""
     known = {field.name for field in dataclasses.fields(TcpOptions)}
-    drawn = {"ecn": dice.chance(0.5), "pacing": dice.chance(0.25)}
+    drawn = {"ecn": "request" if dice.chance(0.5) else "off", "pacing": dice.chance(0.25)}
     return {name: value for name, value in drawn.items() if name in known}
 
 

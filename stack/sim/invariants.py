@@ -17,6 +17,7 @@ from stack.sim.nodes import SimHost
 from stack.sim.trace import Observer
 from stack.tcp.connection import Connection
 from stack.tcp.negotiate import MIN_MSS
+from stack.tcp.recovery import LOST, SACKED
 from stack.tcp.seq import unwrap
 from stack.tcp.state import SYNCHRONISED, TIME_WAIT
 from stack.wire import tcp
@@ -74,22 +75,22 @@ def _sender_trouble(conn: Connection) -> str:
 def _records_trouble(conn: Connection) -> str:
     """Whether the records of what was sent say the same as the numbers made from them."""
     snd = conn.snd
-    recovery = snd.recovery
+    recovery = snd.repair.records
     if recovery.outstanding != snd.nxt - snd.una:
         return f"{recovery.outstanding} octets outstanding, but {snd.nxt - snd.una} in flight"
-    lost = total = 0
+    gone = total = 0
     end = snd.una
-    for record in recovery._records:
+    for record in recovery:
         if not record.start == end < record.end:
             return f"records do not join at {end}: [{record.start}, {record.end})"
         end = record.end
         total += end - record.start
-        if record.lost:
-            lost += end - record.start
+        if record.state in (LOST, SACKED):
+            gone += end - record.start
     if total != recovery.outstanding:
         return f"records of {total} octets, but {recovery.outstanding} outstanding"
-    if recovery.pipe != total - lost:
-        return f"a pipe of {recovery.pipe} octets, but {total - lost} are in the network by the records"
+    if recovery.pipe != total - gone:
+        return f"a pipe of {recovery.pipe} octets, but {total - gone} are in the network by the records"
     return ""
 
 
@@ -110,9 +111,14 @@ def _timer_trouble(conn: Connection, next_timeout: Time) -> str:
     """Whether somebody will come back to what waits for an answer."""
     timers, snd = conn.timers, conn.snd
     if conn.state is not TIME_WAIT:
-        if snd.recovery.outstanding and timers.retransmit == NEVER:
+        if snd.outstanding and timers.retransmit == NEVER:
             return "data is outstanding and no timer runs"
-        if conn.state in SYNCHRONISED and snd.pending and not snd.recovery.outstanding and timers.persist == NEVER:
+        if (
+            conn.state in SYNCHRONISED
+            and snd.pending
+            and not snd.repair.records.outstanding
+            and min(timers.persist, timers.pacing) == NEVER
+        ):
             return "data waits, nothing is outstanding and no timer runs"
     if next_timeout > timers.earliest():
         return f"the host would sleep until {next_timeout}, but a timer ends at {timers.earliest()}"

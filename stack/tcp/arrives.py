@@ -33,9 +33,10 @@ from stack.tcp.state import (
     TIME_WAIT,
     Event,
 )
+from stack.tcp.timestamps import TICK
 from stack.wire.drop import Drop
 from stack.wire.packet import Buffer
-from stack.wire.segment import ACK, FIN, RST, SYN, Segment
+from stack.wire.segment import ACK, CE, CWR, ECE, FIN, RST, SYN, Segment
 from stack.wire.units import MS, NEVER, Duration, Time
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ def segment_arrives(conn: Connection, seg: Segment, now: Time) -> None:
         return
     conn.heard_at = now
     conn.keepalives_unanswered = 0
+    if conn.ecn:
+        _note_mark(conn, seg)
     if shut:
         return
     _take_text(conn, seg, seq, now)
@@ -101,6 +104,8 @@ def _in_syn_sent(conn: Connection, seg: Segment, now: Time) -> None:
     conn.rcv.edge = 1 + min(conn.rcv.limit, 0xFFFF)
     conn.heard_at = conn.progress_at = now
     conn.agree(Agreement(conn.offer, seg, v6=conn.v6), seg, now)
+    if not flags & ACK:
+        conn.ecn = False  # crossing SYNs: nobody has answered the other's offer
     snd.wnd = snd.max_wnd = seg.window  # never scaled on a SYN (RFC 7323 2.2)
     snd.wl2 = ack if flags & ACK else 0
     if not flags & ACK:
@@ -143,7 +148,7 @@ def _check_sequence(conn: Connection, seg: Segment, seq: int, flags: int, now: T
             rcv.ack_now = True
             return True
         if seg.size and seq < rcv.nxt:
-            rcv.on_old_text()
+            rcv.on_old_text(seq, min(seq + seg.size, rcv.nxt))
         else:
             _acknowledge_stray(conn, seg, flags, now)
         return False
@@ -253,20 +258,18 @@ def _advance(conn: Connection, seg: Segment, ack: int, now: Time) -> None:
     """SND.UNA < SEG.ACK =< SND.MAX: something new is acknowledged."""
     snd = conn.snd
     full_before = conn.writable
-    echoed: Duration = -1
-    if conn.ts is not None and seg.tsval >= 0:
-        echoed = conn.ts.elapsed(seg.tsecr, now)
-    snd.on_ack(ack, now, echoed)
+    _tell_sender(conn, seg, ack, now, duplicate=False)
     conn.retries = 0
     conn.soft_error = None
     conn.progress_at = now
     if snd.wnd:  # a peer may take our probes one by one and still have no room: they go on growing rarer
         conn.persist_interval = 0
         conn.timers.persist = NEVER
-    if snd.recovery.outstanding:
+    if snd.outstanding:
         conn.arm_retransmit(now)
+        conn.arm_loss_timer(now)
     else:
-        conn.timers.retransmit = NEVER
+        conn.timers.retransmit = conn.timers.loss = NEVER
     half = conn.options.send_buffer // 2
     if full_before <= half <= conn.writable:
         conn.changed = True
@@ -275,22 +278,46 @@ def _advance(conn: Connection, seg: Segment, ack: int, now: Time) -> None:
 def _on_same_ack(conn: Connection, seg: Segment, flags: int, window_changed: bool, now: Time) -> None:
     """SEG.ACK = SND.UNA: a duplicate, an answer to a probe, or just data from the other side."""
     snd = conn.snd
-    if not snd.recovery.outstanding and not snd.pending:
+    if not snd.outstanding and not snd.pending:
+        if seg.sacks or snd.repair.probing:
+            _tell_sender(conn, seg, snd.una, now, duplicate=not seg.size and not flags & FIN and not window_changed)
         return
     if snd.wnd == 0:
         conn.progress_at = now  # the peer is there, and says wait (RFC 9293 3.8.6.1, MUST-37)
     if window_changed and snd.wnd:
         conn.persist_interval = 0
         conn.timers.persist = NEVER
-    # RFC 5681 2; with SACK a duplicate is what reports something new (RFC 6675 2), whatever the window does. A D-SACK
-    # reports what is acknowledged already, and blocks beyond SND.MAX are invented: neither counts.
-    duplicate = not window_changed
-    if conn.rcv.sack:
-        reported = tuple([block for block in seg.sacks if snd.una < unwrap(block[1], conn.iss, snd.una) <= snd.max])
-        duplicate = bool(reported) and reported != conn.reported
-        conn.reported = reported
-    if snd.recovery.outstanding and not seg.size and not flags & FIN and duplicate:
-        snd.on_duplicate_ack(now)
+    if snd.outstanding:
+        # RFC 5681 2; with SACK, what counts is what the segment reports.
+        duplicate = not seg.size and not flags & FIN and not window_changed
+        _tell_sender(conn, seg, snd.una, now, duplicate=duplicate)
+        if snd.repair.reorder_at != NEVER:
+            conn.arm_loss_timer(now)
+
+
+def _note_mark(conn: Connection, seg: Segment) -> None:
+    """RFC 3168 6.1.3: tell the peer of a mark until it says that it has heard."""
+    if seg.flags & CWR:
+        conn.ece_owed = False
+    if seg.ecn == CE:
+        conn.ece_owed = True
+
+
+def _tell_sender(conn: Connection, seg: Segment, ack: int, now: Time, *, duplicate: bool) -> None:
+    """Unwrap what the ACK says."""
+    snd = conn.snd
+    echoed: Duration = -1
+    echo_tick = -1
+    if conn.ts is not None and seg.tsval >= 0:
+        echoed = conn.ts.elapsed(seg.tsecr, now)
+        if echoed >= 0:
+            echo_tick = now // TICK - echoed // TICK
+    iss, near = conn.iss, snd.una
+    blocks = [(unwrap(left, iss, near), unwrap(right, iss, near)) for left, right in seg.sacks]
+    marked = conn.ecn and seg.flags & (ECE | SYN) == ECE
+    if marked:
+        snd.on_mark(now)
+    snd.on_ack(ack, blocks, now, duplicate=duplicate, echoed=echoed, echo_tick=echo_tick, marked=marked)
 
 
 def _after_ack(conn: Connection, now: Time) -> bool:
@@ -325,11 +352,13 @@ def _take_text(conn: Connection, seg: Segment, seq: int, now: Time) -> None:
         rcv.ack_now = True
         return
     start, end = max(seq, rcv.nxt), min(seq + seg.size, rcv.edge)
+    if seq < start < end:
+        rcv.duplicate = (seq, start)  # the head of it was here before (RFC 2883 4.2)
     if rcv.fin >= 0:
         end = min(end, rcv.fin)  # the first FIN decides where the stream ends
     if start >= end:
         if seq + seg.size <= rcv.nxt:
-            rcv.on_old_text()
+            rcv.on_old_text(seq, seq + seg.size)
         return
     if conn.reading_closed:
         # RFC 9293 3.6.1, SHLD-3: the application will never see this; say so.

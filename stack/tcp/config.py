@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from stack.tcp.congestion import CongestionControl
+from stack.tcp.congestion import CongestionControl, algorithm
 
 Congestion = str | type[CongestionControl]
 """A name in `stack.tcp.congestion.ALGORITHMS`, or a class of the user's own."""
@@ -22,7 +22,9 @@ class TcpOptions:
 
     nodelay: bool = False  #: Send small segments at once: Nagle's algorithm off (RFC 9293 3.7.4).
     local_address: str | None = None  #: Where an active open comes from; None: the host chooses.
-    congestion: Congestion = "newreno"
+    congestion: Congestion = "cubic"
+    pacing: bool = False  #: Spread what the window allows over the round trip, in bursts of a millisecond.
+    ecn: str = "accept"  #: RFC 3168: "request" it, "accept" it when the peer does, or "off".
     ttl: int = 64  #: IPv4 time to live, IPv6 hop limit.
     dscp: int = 0  #: Differentiated services code point, 0-63.
 
@@ -53,11 +55,16 @@ class TcpOptions:
     delayed_ack: float = 0.04  #: RFC 9293 3.8.6.3 asks for less than 0.5 s; Linux and FreeBSD use 40 ms.
 
     def __post_init__(self) -> None:
-        """Refuse what no connection could honour: `ValueError` names the field."""
+        """Refuse what no connection could honour: `ValueError` and `TypeError` name the field."""
+        algorithm(self.congestion)
         for name, low, high in _BOUNDS:
             value = getattr(self, name)
+            if value is not None and isinstance(low, int) and not isinstance(value, int) and name not in _SECONDS:
+                raise TypeError(f"{name} must be a whole number, not {value!r}")
             if value is not None and not low <= value <= high:
                 raise ValueError(f"{name} must be between {low} and {high}, not {value}")
+        if self.ecn not in ("request", "accept", "off"):
+            raise ValueError(f"ecn must be request, accept or off, not {self.ecn!r}")
         if self.receive_window > self.receive_buffer:
             raise ValueError("receive_window must not exceed receive_buffer")
 
@@ -87,3 +94,18 @@ _BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("max_rto", 0.001, 1e4),
     ("delayed_ack", 0, 0.499),
 )
+
+_SECONDS = frozenset(
+    (
+        "user_timeout",
+        "r2",
+        "msl",
+        "initial_rto",
+        "min_rto",
+        "max_rto",
+        "delayed_ack",
+        "connect_timeout",
+        "fin_wait_2_timeout",
+    )
+) | {"keepalive_idle", "keepalive_interval"}
+"""Fields that may have fractions; all others with bounds are whole numbers."""

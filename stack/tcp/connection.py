@@ -64,6 +64,8 @@ class Connection:
         "data_segs_out",
         "deadline",
         "drops",
+        "ece_owed",
+        "ecn",
         "error",
         "handshake_retries",
         "heard_at",
@@ -94,7 +96,6 @@ class Connection:
         "reading_closed",
         "remote",
         "reply",
-        "reported",
         "resets_owed",
         "retries",
         "rtt",
@@ -104,6 +105,7 @@ class Connection:
         "snd",
         "snd_shift",
         "soft_error",
+        "tail_probe_owed",
         "time_wait",
         "timers",
         "ts",
@@ -145,9 +147,12 @@ class Connection:
         self.time_wait: TimeWait | None = None
 
         self.rtt = RttEstimator(options)
-        self.snd = Sender(self.rtt, algorithm(options.congestion)(mss_limit), mss_limit, nodelay=options.nodelay)
+        controller = algorithm(options.congestion)(mss_limit)
+        self.snd = Sender(self.rtt, controller, mss_limit, nodelay=options.nodelay, paced=options.pacing)
         self.rcv = Receiver(options, offer.mss)
         self.snd_shift = 0
+        self.ecn = False  # both ends understand congestion marks (RFC 3168)
+        self.ece_owed = False  # we have seen a mark, and say so until the peer answers with CWR
         self.ts: Timestamps | None = None
         self.timers = Timers()
         self.deadline: Time = NEVER  # the host's: when it last promised to come back
@@ -156,8 +161,8 @@ class Connection:
 
         self.reply: Segment | None = None  # a reset for a segment that acknowledges what was never sent
         self.resets_owed = 0
-        self.reported: tuple[tuple[int, int], ...] = ()  # SACK blocks of the latest ACK, as they came
         self.probe_owed = False
+        self.tail_probe_owed = False
         self.keepalive_owed = False
         self.persist_interval: Duration = 0
         self.probed_at: Time = -1  # when the first probe left that was not answered
@@ -250,8 +255,9 @@ class Connection:
         self.agree(agreement, syn, now)
         snd = self.snd
         snd.nxt = snd.max = 1
-        snd.recovery.on_sent(0, 1, now - max(rtt, 0))
-        snd.recovery.first.transmissions += retries  # type: ignore[union-attr]
+        snd.repair.on_sent(0, 1, now - max(rtt, 0))
+        if retries and snd.repair.records.first is not None:
+            snd.repair.records.first.transmissions += retries
         self.handshake_retries = retries
 
     def write(self, data: Buffer) -> int:
@@ -352,8 +358,12 @@ class Connection:
         if timers.linger <= now:
             timers.linger = NEVER
             self._on_linger()
+        if timers.loss <= now:
+            self._on_loss_timeout(now)  # a probe puts the other one off
         if timers.retransmit <= now:
             self._on_retransmission_timeout(now)
+        if timers.pacing <= now:
+            timers.pacing = NEVER
         if timers.persist <= now:
             self._on_persist(now)
         if timers.keepalive <= now:
@@ -423,12 +433,12 @@ class Connection:
             self.ts = Timestamps(self.ts_offset, syn.tsval, now)
             mss -= TIMESTAMP_BYTES
             self.rcv.mss -= TIMESTAMP_BYTES  # what a full segment of the peer's carries
+        self.ecn = agreement.ecn
         self.snd_shift = agreement.snd_shift
         self.rcv.shift = agreement.rcv_shift
         self.rcv.limit = max(self.rcv.limit, 2 << agreement.rcv_shift)  # less can't be said in scaled units
         self.rcv.sack = agreement.sack
-        self.snd.mss = mss
-        self.snd.congestion = algorithm(self.options.congestion)(mss)
+        self.snd.agree(algorithm(self.options.congestion)(mss), mss, sack=agreement.sack)
 
     def on_established(self, now: Time) -> None:
         """The handshake is complete."""
@@ -482,7 +492,7 @@ class Connection:
 
     def _on_retransmission_timeout(self, now: Time) -> None:
         self.timers.retransmit = NEVER
-        if not self.snd.recovery.outstanding:
+        if not self.snd.outstanding:
             return
         in_handshake = self.own_state is SYN_SENT
         if (in_handshake and self.retries >= self.options.syn_retries) or (
@@ -496,6 +506,24 @@ class Connection:
         self.snd.on_retransmission_timeout(now)
         self.arm_retransmit(now)
 
+    def _on_loss_timeout(self, now: Time) -> None:
+        self.timers.loss = NEVER
+        if self.snd.repair.reorder_at <= now:
+            self.snd.on_reorder_timeout(now)
+            self.arm_loss_timer(now)
+        elif self.snd.wants_tail_loss_probe:
+            self.tail_probe_owed = True
+            self.arm_retransmit(now)  # not another probe: the time-out is next (RFC 8985 7.3)
+
+    def arm_loss_timer(self, now: Time) -> None:
+        """After an ACK that moved something, and after new data: the nearer question (RFC 8985 6.2, 7.2)."""
+        repair = self.snd.repair
+        due = repair.reorder_at
+        if due == NEVER and repair.tlp is not None and self.snd.wants_tail_loss_probe:
+            # Not later than the time-out, in whose place it then goes (7.2).
+            due = min(now + repair.tlp.timeout(self.rtt, self.snd.flight, self.snd.mss), self.timers.retransmit)
+        self.timers.loss = due
+
     def _on_persist(self, now: Time) -> None:
         self.timers.persist = NEVER
         if self.heard_at < self.probed_at and now - self.probed_at >= self.r2:
@@ -507,7 +535,7 @@ class Connection:
     def _on_keepalive(self, now: Time) -> None:
         options = self.options
         quiet_until = self.heard_at + seconds(options.keepalive_idle)
-        if self.snd.recovery.outstanding or self.snd.pending:  # the retransmission or persist timer asks (MUST-26)
+        if self.snd.outstanding or self.snd.pending:  # the retransmission or persist timer asks (MUST-26)
             self.timers.keepalive = now + seconds(options.keepalive_idle)
         elif not self.keepalives_unanswered and now < quiet_until:
             self.timers.keepalive = quiet_until
@@ -523,6 +551,7 @@ class Connection:
     def info(self, now: Time) -> Info:
         """A snapshot in the names and units of `tcp_info`."""
         snd, rcv, rtt, mss = self.snd, self.rcv, self.rtt, self.snd.mss
+        records = snd.repair.records
         return Info(
             state=self.state.ss,
             congestion=snd.congestion.name,
@@ -542,8 +571,18 @@ class Connection:
             rcv_wscale=rcv.shift,
             timestamps=self.ts is not None,
             sack=rcv.sack,
+            ecn=self.ecn,
             unacked=-(-snd.flight // mss),
-            lost=-(-snd.recovery.lost_bytes // mss),
+            lost=-(-records.lost_bytes // mss),
+            sacked=records.sacked_segments,
+            reordering=snd.repair.rack.reordering_segments if snd.repair.rack is not None else 0,
+            delivered=snd.repair.rate.delivered,
+            delivery_rate=max(snd.repair.rate.rate, 0),
+            delivery_rate_app_limited=snd.repair.rate.is_app_limited,
+            pacing_rate=snd.pacing_rate if snd.paced else 0,
+            recoveries=snd.repair.recoveries,
+            timeouts=snd.repair.timeouts,
+            spurious=snd.repair.spurious,
             retransmits=self.retries,
             total_retrans=snd.retransmitted_segments,
             segs_out=self.segs_out,

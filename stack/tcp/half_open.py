@@ -17,7 +17,7 @@ from stack.tcp.negotiate import Agreement, Offer
 from stack.tcp.seq import HALF, MASK
 from stack.tcp.state import LISTEN, Event, State, follow
 from stack.tcp.timestamps import clock, is_older
-from stack.wire.segment import ACK, RST, SYN, Segment
+from stack.wire.segment import ACK, ECE, RST, SYN, Segment
 from stack.wire.units import MS, SECOND, Duration, Time
 
 SYN_ACK_WAITS: tuple[Duration, ...] = (1 * SECOND, 2 * SECOND, 4 * SECOND)
@@ -104,7 +104,7 @@ class HalfOpen:
             self.remote[1],
             self.iss,
             self.rcv_nxt,
-            SYN | ACK,
+            SYN | ACK | (ECE if agreed.ecn else 0),
             self.window,
             mss=self.offer.mss,
             wscale=self.offer.wscale if agreed.scaling else -1,

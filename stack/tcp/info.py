@@ -31,8 +31,18 @@ class Info:
     rcv_wscale: int
     timestamps: bool
     sack: bool
+    ecn: bool
     unacked: int  #: segments outstanding
     lost: int  #: segments believed lost and not yet sent again
+    sacked: int  #: segments that the peer has reported
+    reordering: int  #: segments that came after one that was sent later, ever
+    delivered: int  #: bytes that the peer has acknowledged or reported, ever
+    delivery_rate: int  #: bytes a second, by the latest sample
+    delivery_rate_app_limited: bool  #: whether the application, not the path, limited that sample
+    pacing_rate: int  #: bytes a second; 0: not paced
+    recoveries: int  #: fast recoveries, ever
+    timeouts: int  #: expiries of the retransmission timer, ever
+    spurious: int  #: recoveries and time-outs that were undone
     retransmits: int  #: expiries of the retransmission timer since the last progress
     total_retrans: int  #: segments sent again, ever
     segs_out: int

@@ -1,4 +1,4 @@
-"""What two SYNs agree on: MSS, window scale, SACK and timestamps (RFC 9293 3.7.1, RFC 7323, RFC 2018).
+"""What two SYNs agree on: MSS, window scale, SACK, timestamps, ECN (RFC 9293 3.7.1, RFC 7323, RFC 2018, RFC 3168).
 
 Each end offers in its SYN; an option is in force only if both SYNs carried it (the MSS is no agreement: each end
 says what it can receive). The result is one small value that both the half-open record and the connection use.
@@ -7,7 +7,7 @@ says what it can receive). The result is one small value that both the half-open
 from __future__ import annotations
 
 from stack.tcp.config import TcpOptions
-from stack.wire.segment import Segment
+from stack.wire.segment import ACK, CWR, ECE, Segment
 
 DEFAULT_MSS_V4 = 536  #: RFC 9293 3.7.1, MUST-15: what a peer can receive that does not say.
 DEFAULT_MSS_V6 = 1220
@@ -19,13 +19,14 @@ TIMESTAMP_BYTES = 12  #: Ten of the option and two of padding, in every segment.
 class Offer:
     """What our SYN, or SYN-ACK, says."""
 
-    __slots__ = ("mss", "sack", "timestamps", "wscale")
+    __slots__ = ("ecn", "mss", "sack", "timestamps", "wscale")
 
-    def __init__(self, mss: int, wscale: int, sack: bool, timestamps: bool) -> None:
+    def __init__(self, mss: int, wscale: int, sack: bool, timestamps: bool, ecn: str = "off") -> None:
         self.mss = mss
         self.wscale = wscale  # -1: not offered
         self.sack = sack
         self.timestamps = timestamps
+        self.ecn = ecn  # request, accept or off
 
 
 def offer(options: TcpOptions, mtu: int, headers: int) -> Offer:
@@ -34,7 +35,7 @@ def offer(options: TcpOptions, mtu: int, headers: int) -> Offer:
     if options.mss is not None:
         mss = min(mss, options.mss)
     shift = scale_for(options.receive_buffer) if options.window_scaling else -1
-    return Offer(mss, shift, options.sack, options.timestamps)
+    return Offer(mss, shift, options.sack, options.timestamps, options.ecn)
 
 
 def scale_for(receive_buffer: int) -> int:
@@ -52,7 +53,7 @@ class Agreement:
     (0 when scaling is off).
     """
 
-    __slots__ = ("peer_mss", "rcv_shift", "sack", "scaling", "snd_shift", "timestamps")
+    __slots__ = ("ecn", "peer_mss", "rcv_shift", "sack", "scaling", "snd_shift", "timestamps")
 
     def __init__(self, ours: Offer, syn: Segment, *, v6: bool) -> None:
         # A value of 0 is read as absent by the codec.
@@ -63,6 +64,11 @@ class Agreement:
         self.rcv_shift = ours.wscale if self.scaling else 0
         self.sack = ours.sack and syn.sack_ok
         self.timestamps = ours.timestamps and syn.tsval >= 0
+        # RFC 3168 6.1.1: a SYN asks with both flags, a SYN-ACK agrees with ECE alone. A crossing SYN asks for nothing.
+        if syn.flags & ACK:
+            self.ecn = ours.ecn == "request" and syn.flags & (ECE | CWR) == ECE
+        else:
+            self.ecn = ours.ecn != "off" and syn.flags & (ECE | CWR) == ECE | CWR
 
 
 def header_bytes(address: bytes) -> int:

@@ -9,7 +9,7 @@ The number of ranges is bounded. A segment that would open one range too many is
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 
 from stack.tcp.chunks import Held, join, keep
 
@@ -98,6 +98,16 @@ class Reassembly:
         for held in joined:
             self._recent.remove(held)
         return merged
+
+    def overlap(self, start: int, end: int) -> tuple[int, int] | None:
+        """The first part of [start, end) that is here already; the range that holds it becomes the most recent."""
+        index = bisect_right(self._ends, start)
+        if index == len(self._ranges) or self._ranges[index].start >= end:
+            return None
+        held = self._ranges[index]
+        self._recent.remove(held)
+        self._recent.insert(0, held)
+        return max(start, held.start), min(end, held.end)
 
     def take(self, upto: int) -> tuple[int, list[Held]]:
         """Remove what has come in order: the octets from `upto` on, without a gap.

@@ -31,6 +31,7 @@ from stack.tcp.reassembly import Reassembly
 from stack.wire.units import Duration, Time
 
 QUICK_ACKS = 16  #: Segments acknowledged at once at the start; Linux' figure too.
+QUICK_AFTER_DUPLICATE = 2  #: And after a duplicate: the peer is repairing, and ACKs were lost. Linux' figure again.
 MAX_DUPLICATE_ACKS = 64  #: Out-of-order arrivals of one batch that get an ACK of their own.
 NO_FIN = -1
 
@@ -49,6 +50,7 @@ class Receiver:
         "ack_now",
         "ack_soon",
         "buffered",
+        "duplicate",
         "duplicate_acks",
         "edge",
         "fin",
@@ -82,6 +84,7 @@ class Receiver:
         self.unacked = 0  # octets received in order since our last ACK
         self.ack_now = False
         self.ack_soon = False  # an ACK is owed, but may be delayed
+        self.duplicate: tuple[int, int] | None = None  # what came twice, to be reported once
         self.duplicate_acks: list[Blocks] = []
         self._round_started: Time = 0
         self._round_copied = 0
@@ -102,20 +105,21 @@ class Receiver:
         return self.fin != NO_FIN and self.nxt > self.fin
 
     def blocks(self) -> Blocks:
-        """What to report in a SACK option; empty when SACK is off or nothing is out of order."""
-        return self.reassembly.blocks() if self.sack and self.reassembly is not None else ()
+        """What to report in a SACK option: a duplicate first (RFC 2883), then what is out of order."""
+        if not self.sack:
+            return ()
+        held = self.reassembly.blocks() if self.reassembly is not None else ()
+        return (self.duplicate, *held) if self.duplicate is not None else held
 
     # Inputs.
 
     def on_text(self, seq: int, data: memoryview, now: Time) -> bool:
-        """Take octets that begin at `seq`, already trimmed to the window; false if they could not be kept."""
+        """Take octets that begin at `seq`, trimmed to the window; false if they could not be kept."""
         if not self._round_started:
             self._round_started = now
         end = seq + len(data)
         if seq > self.nxt:
             return self._on_gap(seq, data)
-        if seq < self.nxt:
-            data = data[self.nxt - seq :]
         self.duplicate_acks.clear()  # what they would report stands in the ACK that follows
         if self.reassembly is not None:
             self.ack_now = True  # fills a gap, or part of one (RFC 5681 4.2)
@@ -145,8 +149,10 @@ class Receiver:
         self._rtt_mark = self.edge
         self._rtt_started = now
 
-    def on_old_text(self) -> None:
-        """Octets came that were here before: the peer has missed our ACK."""
+    def on_old_text(self, start: int, end: int) -> None:
+        """The octets [start, end) came that were here before: the peer has missed our ACK, or was too hasty."""
+        self.duplicate = (start, end)
+        self.quick = max(self.quick, QUICK_AFTER_DUPLICATE)
         self._owe_duplicate()
 
     def on_fin(self, seq: int) -> bool:
@@ -174,7 +180,9 @@ class Receiver:
     def _on_gap(self, seq: int, data: memoryview) -> bool:
         if self.reassembly is None:
             self.reassembly = Reassembly()
-        kept = self.reassembly.insert(seq, data)
+        end = seq + len(data)
+        self.duplicate = self.reassembly.overlap(seq, end)
+        kept = self.duplicate == (seq, end) or self.reassembly.insert(seq, data)
         self._owe_duplicate()
         return kept
 
@@ -182,6 +190,7 @@ class Receiver:
         self.ack_now = True
         if len(self.duplicate_acks) < MAX_DUPLICATE_ACKS:
             self.duplicate_acks.append(self.blocks())
+            self.duplicate = None
 
     def _owe(self) -> None:
         if self.quick > 0:
@@ -266,6 +275,7 @@ class Receiver:
         self.unacked = 0
         self.ack_now = False
         self.ack_soon = False
+        self.duplicate = None
 
     def window_update_due(self) -> bool:
         """Whether reading has opened the window so far that the peer should hear of it without being asked.

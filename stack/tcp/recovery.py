@@ -1,136 +1,352 @@
-"""What was sent and what became of it: the sender's memory for loss recovery.
+"""What was sent and what became of it: the sender's memory, and the SACK scoreboard (RFC 2018, RFC 6675).
 
-Every transmission of new octets leaves a record, [start, end) with the time; records lie in order and cover exactly
-what is outstanding. A record is *lost* once it is believed to have left the network without arriving and has not
-been sent again. From that follows the one number that limits sending:
+Every transmission of new octets leaves a record, [start, end) with the time. Records lie in order and cover exactly
+what is outstanding; each is in one of these states:
 
-    pipe = octets outstanding - octets lost
+    OUT      in the network, as far as we know
+    SACKED   the peer holds it (it stays here until it is acknowledged: the peer may change its mind, RFC 2018 8)
+    LOST     believed to have left the network without arriving, and not sent again yet
+    ACKED    acknowledged; the record is about to be forgotten
 
-Who is lost is decided here: the first record, by duplicate ACKs and by partial ACKs (NewReno, RFC 6582); all of
-them, when the retransmission timer expires (RFC 6298 5.4 sends the earliest; the others follow as the window
-opens). SYN and FIN take one number each and are recorded like octets, so that they are repaired like octets.
+From that follows the one number that limits sending (RFC 6675 4, SetPipe):
+
+    pipe = octets outstanding - octets SACKED - octets LOST
+
+This module keeps the books. Who is lost is decided elsewhere: by time (`stack.tcp.rack`) where the peer reports what it
+holds, by counting duplicates (`stack.tcp.repair`) where it doesn't. SYN and FIN take one number each and are recorded
+like octets, so that they are repaired like octets.
+
+The scoreboard remembers the reported ranges beside the records, so that a report that repeats itself, as SACK options
+do, costs nothing but a bisection, however much it covers (CVE-2019-11478).
 """
 
 from __future__ import annotations
 
+import heapq
+from bisect import bisect_left, bisect_right
 from collections import deque
+from collections.abc import Iterator
 
-from stack.wire.units import Duration, Time
+from stack.wire.units import Time
+
+OUT, SACKED, LOST, ACKED = 0, 1, 2, 3
+
+MAX_RANGES = 4096  #: Reported ranges; a peer that reports more has invented them. Further ones are ignored.
+COMPACT = 256  #: Forgotten records leave their list so many at a time.
 
 
 class Sent:
-    """One transmission: the numbers [start, end), when it was last sent, and how often."""
+    """One transmission: the numbers [start, end), when it was last sent, and how often.
 
-    __slots__ = ("end", "lost", "sent_at", "start", "transmissions")
+    `delivered`, `delivered_at`, `first_sent_at` and `app_limited` are what the connection had delivered when this left:
+    the ground of the delivery-rate sample that its acknowledgment gives.
+    """
+
+    __slots__ = (
+        "app_limited",
+        "delivered",
+        "delivered_at",
+        "end",
+        "first_sent_at",
+        "sent_at",
+        "start",
+        "state",
+        "transmissions",
+    )
 
     def __init__(self, start: int, end: int, sent_at: Time) -> None:
         self.start = start
         self.end = end
         self.sent_at = sent_at
         self.transmissions = 1
-        self.lost = False
+        self.state = OUT
+        self.delivered = 0
+        self.delivered_at: Time = 0
+        self.first_sent_at: Time = 0
+        self.app_limited = False
+
+    @property
+    def size(self) -> int:
+        return self.end - self.start
+
+    def __repr__(self) -> str:
+        state = ("out", "sacked", "lost", "acked")[self.state]
+        return f"<Sent {self.start}:{self.end} {state} x{self.transmissions}>"
 
 
 class Recovery:
-    """Records of what is outstanding, and the queue of what is to be sent again."""
+    """Records of what is outstanding, the scoreboard, and the queue of what is to be sent again."""
 
-    __slots__ = ("_lost", "_records", "lost_bytes", "outstanding", "resent_at")
+    __slots__ = (
+        "_head",
+        "_lefts",
+        "_lost",
+        "_order",
+        "_records",
+        "_rights",
+        "_starts",
+        "lost_bytes",
+        "outstanding",
+        "sacked_bytes",
+        "sacked_segments",
+    )
 
     def __init__(self) -> None:
-        self._records: deque[Sent] = deque()
-        self._lost: deque[Sent] = deque()  # in order; those sent again or acknowledged meanwhile are skipped
+        self._records: list[Sent] = []
+        self._starts: list[int] = []  # of the same records, for bisection
+        self._head = 0  # records before this index are forgotten
+        self._lefts: list[int] = []  # the reported ranges, disjoint and in order
+        self._rights: list[int] = []
+        self._lost: list[int] = []  # a heap of starts; those not lost any more are skipped
+        self._order: deque[tuple[Time, Sent]] = deque()  # transmissions in order of time; outdated ones are skipped
         self.outstanding = 0
+        self.sacked_bytes = 0
+        self.sacked_segments = 0
         self.lost_bytes = 0
-        self.resent_at: Time = -1  # when the latest ACK's last retransmitted record left for the last time; -1: none
+
+    # Getters.
+
+    def __len__(self) -> int:
+        return len(self._records) - self._head
+
+    def __iter__(self) -> Iterator[Sent]:
+        return iter(self._records[self._head :])
 
     @property
     def pipe(self) -> int:
-        """Octets believed to be in the network (RFC 6675 2)."""
-        return self.outstanding - self.lost_bytes
+        """Octets believed to be in the network."""
+        return self.outstanding - self.sacked_bytes - self.lost_bytes
 
     @property
     def first(self) -> Sent | None:
         """The earliest record outstanding."""
-        return self._records[0] if self._records else None
+        return self._records[self._head] if self._head < len(self._records) else None
 
-    def on_sent(self, start: int, end: int, now: Time) -> None:
+    @property
+    def last(self) -> Sent | None:
+        """The record with the highest numbers."""
+        return self._records[-1] if self._head < len(self._records) else None
+
+    @property
+    def highest_sacked(self) -> int:
+        """The number after the highest octet that the peer has reported; 0 if it has reported none."""
+        return self._rights[-1] if self._rights else 0
+
+    def is_sacked(self, left: int, right: int) -> bool:
+        """Whether the peer has reported all of [left, right)."""
+        index = bisect_right(self._lefts, left) - 1
+        return index >= 0 and right <= self._rights[index]
+
+    # Sending.
+
+    def on_sent(self, start: int, end: int, now: Time) -> Sent:
         """New octets [start, end) leave for the first time."""
-        self._records.append(Sent(start, end, now))
+        record = Sent(start, end, now)
+        self._records.append(record)
+        self._starts.append(start)
+        self._order.append((now, record))
         self.outstanding += end - start
+        return record
 
     def on_resent(self, record: Sent, now: Time) -> None:
-        """A lost record leaves again."""
-        self._forgive(record)
+        """A record leaves again."""
+        self._set(record, OUT)
         record.sent_at = now
         record.transmissions += 1
+        self._order.append((now, record))
 
     def next_lost(self) -> Sent | None:
         """The earliest record that is lost; it stays queued until `on_resent`."""
         queue = self._lost
         while queue:
-            record = queue[0]
-            if record.lost:
-                return record
-            queue.popleft()
+            index = bisect_left(self._starts, queue[0], self._head)
+            if index < len(self._starts) and self._starts[index] == queue[0]:
+                record = self._records[index]
+                if record.state == LOST:
+                    return record
+            heapq.heappop(queue)
         return None
 
+    def join_lost(self, record: Sent, limit: int) -> None:
+        """Let a lost record take in the lost ones behind it, as far as they fit `limit` octets together.
+
+        Or small segments would be sent again one by one, all at once: the window counts octets.
+        """
+        first = bisect_left(self._starts, record.start, self._head) + 1
+        last = first
+        while last < len(self._records):
+            neighbour = self._records[last]
+            if neighbour.state != LOST or neighbour.end - record.start > limit:
+                break
+            last += 1
+        if last > first:
+            joined = self._records[first:last]
+            record.end = joined[-1].end
+            record.transmissions = max(record.transmissions, *(other.transmissions for other in joined))
+            del self._records[first:last], self._starts[first:last]
+
     def split(self, record: Sent, size: int) -> None:
-        """Cut a lost record that no longer fits a segment down to `size`; the rest stays lost behind it."""
+        """Cut a record down to `size` octets; the rest stays behind it, in the same state."""
+        index = bisect_left(self._starts, record.start, self._head)
         rest = Sent(record.start + size, record.end, record.sent_at)
         rest.transmissions = record.transmissions
-        rest.lost = record.lost
+        rest.state = record.state
+        rest.delivered, rest.delivered_at = record.delivered, record.delivered_at
+        rest.first_sent_at, rest.app_limited = record.first_sent_at, record.app_limited
         record.end = rest.start
-        self._records.insert(self._records.index(record) + 1, rest)
-        self._lost.insert(1, rest)
+        self._records.insert(index + 1, rest)
+        self._starts.insert(index + 1, rest.start)
+        if rest.state == LOST:
+            heapq.heappush(self._lost, rest.start)
+        elif rest.state == SACKED:
+            self.sacked_segments += 1
 
-    def mark_first_lost(self) -> None:
-        """The earliest record outstanding is gone."""
-        record = self._records[0]
-        if not record.lost:
-            record.lost = True
-            self.lost_bytes += record.end - record.start
-            self._lost.appendleft(record)
+    # Losses.
+
+    def mark_lost(self, record: Sent) -> None:
+        """That one is gone."""
+        if record.state == OUT:
+            self._set(record, LOST)
+            heapq.heappush(self._lost, record.start)
 
     def mark_all_lost(self) -> None:
         """Nothing outstanding is in the network any more."""
-        for record in self._records:
-            record.lost = True
-        self._lost = deque(self._records)
-        self.lost_bytes = self.outstanding
+        for record in self:
+            self.mark_lost(record)
 
-    def on_ack(self, una: int, now: Time) -> Duration:
-        """Everything before `una` has arrived.
+    def forgive_lost(self) -> None:
+        """Nothing was lost after all."""
+        for record in self:
+            if record.state == LOST:
+                self._set(record, OUT)
+        self._sort_anew()
 
-        Returns a sample of the round-trip time from the latest record acknowledged whole, or -1. None is taken
-        when any of them was sent twice: the ACK may have waited for that one (Karn's rule, RFC 6298 3).
+    def forget_sacks(self) -> None:
+        """The peer has thrown away what it had reported (RFC 2018 8): it must be sent again."""
+        for record in self:
+            if record.state == SACKED:
+                self._set(record, OUT)
+        self._lefts.clear()
+        self._rights.clear()
+        self._sort_anew()
+
+    def _sort_anew(self) -> None:
+        """Records are OUT again whose transmissions had been taken out of the order."""
+        out = [record for record in self if record.state == OUT]
+        self._order = deque((record.sent_at, record) for record in sorted(out, key=_by_transmission))
+
+    def earliest_transmissions(self) -> Iterator[Sent]:
+        """Records that are OUT, the one sent longest ago first; stop reading at the first that is of no interest."""
+        order = self._order
+        while order:
+            sent_at, record = order[0]
+            if record.state != OUT or record.sent_at != sent_at:
+                order.popleft()
+                continue
+            yield record
+            if record.state == OUT:
+                return  # it was left as it is: so are those sent later
+            order.popleft()
+
+    # Acknowledgments.
+
+    def on_ack(self, una: int) -> list[Sent]:
+        """Everything before `una` has arrived; returns the records that this ends and that were not SACKED before.
+
+        A record of which only the head is acknowledged is shortened.
         """
-        sample: Duration = -1
-        self.resent_at = -1
-        records = self._records
-        while records:
-            record = records[0]
+        delivered: list[Sent] = []
+        records, head = self._records, self._head
+        while head < len(records):
+            record = records[head]
             if record.end > una:
-                if record.start < una:  # in part: the peer took the head of it
-                    self._shorten(record, una)
+                if record.start < una:
+                    self._shorten(head, una)
                 break
-            records.popleft()
-            self._forgive(record)
+            if record.state != SACKED:
+                delivered.append(record)
             self.outstanding -= record.end - record.start
-            sample = now - record.sent_at
-            if record.transmissions > 1:
-                self.resent_at = max(self.resent_at, record.sent_at)
-        return sample if self.resent_at < 0 else -1
+            self._set(record, ACKED)
+            head += 1
+        if head >= COMPACT or head == len(records):
+            del records[:head], self._starts[:head]
+            head = 0
+        self._head = head
+        order = self._order
+        while order and (order[0][1].state != OUT or order[0][1].sent_at != order[0][0]):
+            order.popleft()
+        if self._rights and self._lefts[0] < una:
+            self._forget_ranges(una)
+        return delivered
 
-    def _shorten(self, record: Sent, una: int) -> None:
+    def on_sack(self, left: int, right: int) -> list[Sent]:
+        """The peer holds [left, right); returns the records that are SACKED now and were not before."""
+        lefts, rights = self._lefts, self._rights
+        first = bisect_left(rights, left)  # the first known range that touches it
+        last = bisect_right(lefts, right)  # after the last one
+        if first < last and lefts[first] <= left and right <= rights[first]:
+            return []  # known
+        if first == last and len(lefts) >= MAX_RANGES:
+            return []
+        joined_left = min(left, lefts[first]) if first < last else left
+        joined_right = max(right, rights[last - 1]) if first < last else right
+        fresh: list[Sent] = []
+        cursor = left
+        for index in range(first, last):
+            if lefts[index] > cursor:
+                self._sack_records(cursor, lefts[index], joined_left, joined_right, fresh)
+            cursor = max(cursor, rights[index])
+        if cursor < right:
+            self._sack_records(cursor, right, joined_left, joined_right, fresh)
+        lefts[first:last] = [joined_left]
+        rights[first:last] = [joined_right]
+        return fresh
+
+    def _sack_records(self, start: int, end: int, left: int, right: int, fresh: list[Sent]) -> None:
+        """SACK the records that touch the newly reported [start, end) and lie within the known [left, right)."""
+        index = max(bisect_right(self._starts, start, self._head) - 1, self._head)
+        while index < len(self._records):
+            record = self._records[index]
+            if record.start >= end:
+                return
+            if record.state != SACKED and left <= record.start and record.end <= right:
+                self._set(record, SACKED)
+                fresh.append(record)
+            index += 1
+
+    def _forget_ranges(self, una: int) -> None:
+        count = bisect_right(self._rights, una)
+        del self._lefts[:count], self._rights[:count]
+        if self._lefts and self._lefts[0] < una:
+            self._lefts[0] = una
+
+    def _shorten(self, index: int, una: int) -> None:
+        record = self._records[index]
         gone = una - record.start
-        record.start = una
+        record.start = self._starts[index] = una
         self.outstanding -= gone
-        if record.lost:
+        if record.state == LOST:
             self.lost_bytes -= gone
+            heapq.heappush(self._lost, una)
+        elif record.state == SACKED:
+            self.sacked_bytes -= gone
 
-    def _forgive(self, record: Sent) -> None:
-        if record.lost:
-            record.lost = False
-            self.lost_bytes -= record.end - record.start
-            if not self.lost_bytes:
-                self._lost.clear()  # nothing in it is lost any more
+    def _set(self, record: Sent, state: int) -> None:
+        """The one door for a record's state: keeps the sums."""
+        size = record.end - record.start
+        before = record.state
+        if before == LOST:
+            self.lost_bytes -= size
+        elif before == SACKED:
+            self.sacked_bytes -= size
+            self.sacked_segments -= 1
+        if state == LOST:
+            self.lost_bytes += size
+        elif state == SACKED:
+            self.sacked_bytes += size
+            self.sacked_segments += 1
+        record.state = state
+
+
+def _by_transmission(record: Sent) -> tuple[Time, int]:
+    return record.sent_at, record.end

@@ -12,9 +12,10 @@ kept by whoever takes the samples: see `Recovery.on_ack`.
 from __future__ import annotations
 
 from stack.tcp.config import TcpOptions
-from stack.wire.units import MS, SECOND, Duration, seconds
+from stack.wire.units import MS, SECOND, Duration, Time, seconds
 
 SYN_MAX_RTO = 128 * SECOND  #: Before the first sample backoff may go on to 128 s: seven SYNs then take 255 s.
+MINIMUM_WINDOW = 60 * SECOND  #: The least round trip is that of the last one or two of these.
 GRANULARITY = 1 * MS  #: G: the timers of Trio, and the timestamps option, are no finer.
 AFTER_LOST_SYN = 3 * SECOND  #: RFC 6298 5.7: the RTO for data when the SYN itself had to be sent again.
 
@@ -22,20 +23,27 @@ AFTER_LOST_SYN = 3 * SECOND  #: RFC 6298 5.7: the RTO for data when the SYN itse
 class RttEstimator:
     """SRTT, RTTVAR and RTO of one connection, in nanoseconds; `srtt` is -1 before the first sample."""
 
-    __slots__ = ("max_rto", "min_rto", "minimum", "rto", "rttvar", "srtt")
+    __slots__ = ("_earlier", "_window_ends", "max_rto", "min_rto", "minimum", "rto", "rttvar", "srtt")
 
     def __init__(self, options: TcpOptions) -> None:
         self.srtt: Duration = -1
         self.rttvar: Duration = 0
-        self.minimum: Duration = -1
+        self.minimum: Duration = -1  # of the present window and the one before
+        self._earlier: Duration = -1  # the least of the present window alone
+        self._window_ends: Time = 0
         self.rto: Duration = seconds(options.initial_rto)
         self.min_rto: Duration = seconds(options.min_rto)
         self.max_rto: Duration = seconds(options.max_rto)
 
-    def on_sample(self, rtt: Duration) -> None:
+    def on_sample(self, rtt: Duration, now: Time) -> None:
         """Take a measurement of one round trip."""
-        if self.minimum < 0 or rtt < self.minimum:
-            self.minimum = rtt
+        if now >= self._window_ends:
+            # A path may become longer; a least time of long ago must not be held against it (RFC 8985 6.2).
+            self._window_ends = now + MINIMUM_WINDOW
+            self.minimum = self._earlier if self._earlier >= 0 else rtt
+            self._earlier = rtt
+        self._earlier = min(self._earlier, rtt)
+        self.minimum = min(self.minimum, rtt)
         if self.srtt < 0:
             self.srtt = rtt
             self.rttvar = rtt // 2

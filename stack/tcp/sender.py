@@ -12,54 +12,53 @@ counted as in flight, is unanswered.
 
 `next_chunk` decides in this order: what is lost, within the congestion window; new data, within both windows, if
 Nagle and the silly-window rules let it go; the FIN. Knows no state names: the connection tells it when a FIN is
-wanted.
+wanted. What was lost is `stack.tcp.repair`'s business.
 """
 
 from __future__ import annotations
 
-from stack.tcp.congestion import AckSummary, CongestionControl
-from stack.tcp.recovery import Recovery
+from stack.tcp.congestion import CongestionControl
+from stack.tcp.repair import OPEN, AckNews, Repair
 from stack.tcp.rtt import RttEstimator
 from stack.tcp.send_buffer import SendBuffer
-from stack.tcp.timestamps import TICK
-from stack.wire.units import Time
+from stack.wire.units import MS, NEVER, SECOND, Duration, Time
 
-DUPLICATE_THRESHOLD = 3  #: RFC 5681 3.2: so many duplicate ACKs mean a loss.
+PACING_TICK: Duration = 1 * MS  #: What is due within a tick leaves in one burst; the times are billed exactly.
+SLOW_START_PACE = 200  #: Percent of cwnd / SRTT; Linux' figures, as the next.
+AVOIDANCE_PACE = 120
 
 
 class Sender:
-    """SND variables, retransmission and flow control of one connection."""
+    """SND variables, flow control and pacing of one connection."""
 
     __slots__ = (
+        "_paced_until",
         "blocked_by_window",
         "buffer",
-        "congestion",
         "cwnd_limited",
-        "dupacks",
         "fin_sent",
         "fin_wanted",
-        "flight_at_first",
-        "force_retransmit",
-        "in_recovery",
+        "idle_since",
         "max",
         "max_wnd",
         "mss",
         "nodelay",
         "nxt",
-        "recover",
-        "recovery",
+        "pace_at",
+        "paced",
+        "repair",
         "retransmitted_bytes",
         "retransmitted_segments",
         "rtt",
-        "sent_at",
-        "timed_out_at",
         "una",
         "wl1",
         "wl2",
         "wnd",
     )
 
-    def __init__(self, rtt: RttEstimator, congestion: CongestionControl, mss: int, *, nodelay: bool) -> None:
+    def __init__(
+        self, rtt: RttEstimator, congestion: CongestionControl, mss: int, *, nodelay: bool, paced: bool = False
+    ) -> None:
         self.una = 0
         self.nxt = 0
         self.max = 0
@@ -72,16 +71,12 @@ class Sender:
         self.buffer = SendBuffer(1)
         self.fin_wanted = False
         self.fin_sent = False
-        self.recovery = Recovery()
+        self.repair = Repair(rtt, congestion, mss)
         self.rtt = rtt
-        self.congestion = congestion
-        self.dupacks = 0
-        self.flight_at_first = 0  # FlightSize when the first of them came
-        self.in_recovery = False
-        self.recover = 0  # RFC 6582: recovery ends when this is acknowledged
-        self.force_retransmit = False  # one retransmission that no window holds back
-        self.sent_at: Time = -1  # when the latest new data left
-        self.timed_out_at = -1  # SND.UNA of the latest expiry, to know a repeated one
+        self.paced = paced
+        self.pace_at: Time = NEVER  # when pacing lets the next segment go; NEVER: it does not hold anything back
+        self._paced_until: Time = 0
+        self.idle_since: Time = -1  # when the last segment with text left; -1: none has
         self.cwnd_limited = False  # the congestion window has stopped the latest attempt to send
         self.blocked_by_window = False  # nothing is in flight and the peer's window lets nothing go
         self.retransmitted_segments = 0
@@ -90,9 +85,18 @@ class Sender:
     # Getters.
 
     @property
+    def congestion(self) -> CongestionControl:
+        return self.repair.congestion
+
+    @property
     def flight(self) -> int:
         """FlightSize (RFC 5681 2): octets sent and not yet cumulatively acknowledged."""
         return self.nxt - self.una
+
+    @property
+    def outstanding(self) -> bool:
+        """Whether anything recorded as sent waits for its acknowledgment."""
+        return self.repair.records.outstanding > 0
 
     @property
     def fin_acked(self) -> bool:
@@ -110,6 +114,14 @@ class Sender:
 
     # Inputs.
 
+    def agree(self, congestion: CongestionControl, mss: int, *, sack: bool) -> None:
+        """The handshake has settled the segment size and whether the peer reports what it holds."""
+        self.mss = mss
+        self.repair.mss = mss
+        self.repair.congestion = congestion
+        if sack:
+            self.repair.use_sack()
+
     def on_window(self, wnd: int, seq: int, ack: int) -> bool:
         """Take a window from a segment that is not older than the last that gave one (3.10.7.4, fifth).
 
@@ -126,101 +138,85 @@ class Sender:
         self.max_wnd = max(self.max_wnd, wnd)
         return changed
 
-    def on_ack(self, ack: int, now: Time, echoed: int) -> None:
-        """SND.UNA < `ack` <= SND.MAX. `echoed` is a round-trip sample from the timestamps option, or -1."""
-        acked = ack - self.una
-        flight = self.flight
-        self.una = ack
+    def on_ack(
+        self,
+        ack: int,
+        blocks: list[tuple[int, int]],
+        now: Time,
+        *,
+        duplicate: bool,
+        echoed: Duration,
+        echo_tick: int,
+        marked: bool = False,
+    ) -> None:
+        """SND.UNA =< `ack` =< SND.MAX; see `AckNews`. With a mark of congestion the window does not grow."""
         if ack > self.nxt:  # the octet of a zero-window probe was taken
             if ack > self.buffer.end and self.fin_wanted:
                 self.fin_sent = True
             self.nxt = ack
+        news = AckNews(self.una, ack, self.nxt, blocks, duplicate=duplicate, echoed=echoed, echo_tick=echo_tick)
+        self.una = ack
         self.buffer.release(ack)
-        sample = self.recovery.on_ack(ack, now)
-        if sample < 0 and echoed <= now - self.recovery.resent_at + TICK:
-            # The option tells which transmission is acknowledged (RFC 7323 4.1). One that names the first although
-            # a second was sent says how long an ACK was lost or late, and not how far away the peer is.
-            sample = echoed
-        if sample >= 0:
-            self.rtt.on_sample(sample)
-        self.dupacks = 0
-        if self.in_recovery:
-            self._on_ack_in_recovery(ack, acked, now)
-        else:
-            self.congestion.on_ack(AckSummary(acked, flight, sample, not self.cwnd_limited), now)
+        self.repair.on_ack(news, limited=self.cwnd_limited and not marked, now=now)
 
-    def _on_ack_in_recovery(self, ack: int, acked: int, now: Time) -> None:
-        if ack >= self.recover:
-            self.in_recovery = False
-            self.force_retransmit = False
-            self.congestion.on_recovered(self.flight, now)
-            return
-        # RFC 6582 3.2, step 3: a partial ACK shows the next hole; fill it at once.
-        self.congestion.on_partial_ack(acked)
-        self.resend_first()
-
-    def on_duplicate_ack(self, now: Time) -> None:
-        """An ACK that acknowledges nothing new while data is outstanding (RFC 5681 2)."""
-        self.dupacks += 1
-        if self.dupacks == 1:
-            self.flight_at_first = self.flight
-        if self.in_recovery:
-            self.congestion.on_duplicate_ack()
-        elif self.dupacks == DUPLICATE_THRESHOLD and self.una > self.recover:
-            # RFC 6582 3.2, step 2: not for duplicates that our own retransmissions have caused.
-            self.in_recovery = True
-            self.recover = self.nxt
-            # Without what limited transmit has let go meanwhile (RFC 5681 3.2, step 2).
-            self.congestion.on_loss(self.flight_at_first, now)
-            self.resend_first()
-
-    def resend_first(self) -> None:
-        """The earliest of what is outstanding, if anything is, leaves again at once."""
-        if self.recovery.first is not None:
-            self.recovery.mark_first_lost()
-            self.force_retransmit = True
+    def on_mark(self, now: Time) -> None:
+        """The peer has seen a mark of congestion."""
+        self.repair.on_mark(self.una, self.nxt, now)
 
     def on_retransmission_timeout(self, now: Time) -> None:
-        """The oldest data was not acknowledged in time (RFC 6298 5.4-5.6)."""
-        self.rtt.back_off()
-        self.recovery.mark_all_lost()
-        self.force_retransmit = True
-        self.in_recovery = False
-        self.dupacks = 0
-        self.recover = self.nxt
-        if self.una > 0 and self.wnd > 0:
-            # Neither a SYN nor a segment that a closed window refuses says anything about congestion.
-            self.congestion.on_timeout(self.flight, self.timed_out_at != self.una, now)
-        self.timed_out_at = self.una
+        """The oldest data was not acknowledged in time."""
+        # Neither a SYN nor a segment that a closed window refuses says anything about congestion.
+        says_congestion = self.una > 0 and self.wnd > 0
+        self.repair.on_retransmission_timeout(self.una, self.nxt, says_congestion=says_congestion, now=now)
+
+    def on_reorder_timeout(self, now: Time) -> None:
+        self.repair.on_reorder_timeout(self.una, self.nxt, now)
+
+    def resend_first(self) -> None:
+        self.repair.resend_first()
 
     # Outputs.
 
     def next_chunk(self, now: Time) -> tuple[int, int] | None:
         """The numbers [start, end) to send now, or None; recorded as sent."""
-        recovery = self.recovery
+        repair = self.repair
         self.blocked_by_window = False
         self.cwnd_limited = False
-        if recovery.lost_bytes:
+        self.pace_at = NEVER if not self.paced else self._next_pace(now)
+        if self.pace_at != NEVER:
+            return None
+        if repair.new_first and self.una > 0:  # F-RTO asks with new data first
+            repair.new_first -= 1
+            chunk = self._next_new(now)
+            if chunk is not None:
+                return chunk
+            repair.new_first = 0
+        if repair.records.lost_bytes:
             chunk = self._next_lost(now)
             if chunk is not None:
                 return chunk
+        return self._next_new(now)
+
+    def _next_new(self, now: Time) -> tuple[int, int] | None:
         if self.nxt == 0:
             return self._send(1, now)
         unsent = self.buffer.end - self.nxt
+        size = 0
         if unsent > 0:
             if self.una == 0:
                 return None  # data waits for the handshake (3.10.3)
-            if not recovery.outstanding and self.sent_at >= 0 and now - self.sent_at > self.rtt.rto:
-                self.congestion.on_idle(now)
+            if not self.outstanding:
+                self._restart_after_idle(now)
             size = self._size_of_new_data(unsent)
-        elif self.fin_wanted and not self.fin_sent:
-            size = 0
-            if self.una + self.wnd <= self.nxt:
-                self.blocked_by_window = recovery.outstanding == 0
+            if size == 0:
                 return None
-        else:
+        elif not self.fin_wanted or self.fin_sent:
+            records = self.repair.records
+            if records.pipe < self.congestion.cwnd and not records.lost_bytes:
+                self.repair.rate.on_app_limited(records.pipe)
             return None
-        if unsent > 0 and size == 0:
+        elif self.una + self.wnd <= self.nxt:
+            self.blocked_by_window = not self.outstanding
             return None
         if self.fin_wanted and size == max(unsent, 0) and self.nxt + size < self.una + self.wnd:
             self.fin_sent = True  # rides on the last data
@@ -231,41 +227,38 @@ class Sender:
         start = self.nxt
         self.nxt += size
         self.max = max(self.max, self.nxt)
-        self.sent_at = now
-        self.recovery.on_sent(start, self.nxt, now)
+        self.repair.on_sent(start, self.nxt, now)
+        self._on_left(size, now)
         return start, self.nxt
 
     def _next_lost(self, now: Time) -> tuple[int, int] | None:
-        recovery = self.recovery
-        record = recovery.next_lost()
+        repair = self.repair
+        records = repair.records
+        record = records.next_lost()
         if record is None:
             return None
-        size = record.end - record.start
         limit = self.mss + (record.start == 0 or record.end > self.buffer.end)
-        if size > limit:
-            recovery.split(record, self.mss)
-            size = self.mss
-        if not self.force_retransmit:
-            if recovery.pipe + size > self.congestion.cwnd:
+        if record.size > limit:
+            records.split(record, self.mss)
+        elif record.start > 0:
+            records.join_lost(record, self.mss)
+        if not repair.force:
+            if record.size > repair.allowance and records.pipe > 0:
                 self.cwnd_limited = True
                 return None
             if record.start >= self.una + self.wnd:
                 return None
-        self.force_retransmit = False
-        recovery.on_resent(record, now)
+        repair.on_resent(record, now)
         self.retransmitted_segments += 1
-        self.retransmitted_bytes += size
+        self.retransmitted_bytes += record.size
+        self._on_left(record.size, now)
         return record.start, record.end
 
     def _size_of_new_data(self, unsent: int) -> int:
         """How much of `unsent` octets goes into the next segment; 0: not now."""
         usable = self.usable
-        allowed = self.congestion.cwnd - self.recovery.pipe
-        if self.dupacks and not self.in_recovery:
-            # Limited transmit (RFC 3042): the first two duplicates let a segment go each, without a change of cwnd.
-            allowed += min(self.dupacks, DUPLICATE_THRESHOLD - 1) * self.mss
         size = min(unsent, self.mss)
-        if size > allowed and self.flight:
+        if size > self.repair.allowance and self.flight:
             self.cwnd_limited = True
             return 0
         if size > usable:
@@ -273,13 +266,45 @@ class Sender:
             # of the largest window this peer has offered, and Nagle agrees. Else wait; the persist timer overrides.
             if usable >= max(min(self.mss, self.max_wnd // 2), 1) and (self.nodelay or not self.flight):
                 return usable
-            self.blocked_by_window = self.recovery.outstanding == 0
+            self.blocked_by_window = not self.outstanding
             return 0
         if size < self.mss and not self.nodelay and self.flight and not self.fin_wanted:
             return 0  # Nagle (RFC 9293 3.7.4): one small segment in flight at a time
         return size
 
-    def probe(self) -> tuple[int, int] | None:
+    def _restart_after_idle(self, now: Time) -> None:
+        if self.idle_since >= 0 and now - self.idle_since > self.rtt.rto:
+            self.congestion.on_idle(now)
+
+    # Pacing.
+
+    def _next_pace(self, now: Time) -> Time:
+        """When pacing lets the next segment go, or NEVER if it may go now."""
+        due = self._paced_until
+        return due if due > now + PACING_TICK else NEVER
+
+    def _on_left(self, size: int, now: Time) -> None:
+        """Something has left: note when, and bill its time."""
+        self.idle_since = now
+        if self.paced:
+            rate = self.pacing_rate
+            if rate > 0:
+                self._paced_until = max(self._paced_until, now) + size * SECOND // rate
+
+    @property
+    def pacing_rate(self) -> int:
+        """Bytes a second; 0 before the first round trip is measured: no pacing."""
+        congestion = self.congestion
+        if congestion.pacing_rate > 0:
+            return congestion.pacing_rate
+        if self.rtt.srtt <= 0:
+            return 0
+        percent = SLOW_START_PACE if congestion.in_slow_start else AVOIDANCE_PACE
+        return congestion.cwnd * SECOND * percent // (100 * self.rtt.srtt)
+
+    # Probes.
+
+    def zero_window_probe(self) -> tuple[int, int] | None:
         """The persist timer expired: what to send although the window says no (RFC 9293 3.8.6.1).
 
         The next octet, or the FIN. It is not counted as in flight, because it will most likely be refused.
@@ -294,3 +319,39 @@ class Sender:
         """The persist timer expired on a window too small to be worth using: use it (RFC 9293 3.8.6.2.1)."""
         size = min(self.buffer.end - self.nxt, self.mss, self.usable)
         return self._send(size, now) if size > 0 else None
+
+    @property
+    def wants_tail_loss_probe(self) -> bool:
+        """Whether silence should be answered with a probe (RFC 8985 7.2)."""
+        repair = self.repair
+        return (
+            repair.tlp is not None
+            and repair.tlp.may_probe
+            and repair.phase == OPEN
+            and self.una > 0
+            and self.outstanding
+            and not repair.records.sacked_bytes
+        )
+
+    def tail_loss_probe(self, now: Time) -> tuple[int, int] | None:
+        """Two round trips of silence: one segment of new data if the window has room for it, else the last again."""
+        repair = self.repair
+        tlp = repair.tlp
+        if tlp is None or not self.wants_tail_loss_probe:
+            return None
+        size = min(self.buffer.end - self.nxt, self.mss, self.usable)
+        if size > 0:
+            chunk = self._send(size, now)
+            tlp.on_sent(self.nxt, retransmitted=False)
+            return chunk
+        record = repair.pending_probe()
+        if record is None:
+            return None
+        if record.size > self.mss + 1:
+            repair.records.split(record, record.size - self.mss)
+            record = repair.records.last or record
+        repair.on_resent(record, now)
+        self.retransmitted_segments += 1
+        self.retransmitted_bytes += record.size
+        tlp.on_sent(self.nxt, retransmitted=True)
+        return record.start, record.end

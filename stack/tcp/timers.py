@@ -12,10 +12,12 @@ from stack.wire.units import NEVER, Time
 class Timers:
     """Deadlines; see each one's comment for what happens then."""
 
-    __slots__ = ("delayed_ack", "keepalive", "linger", "persist", "retransmit")
+    __slots__ = ("delayed_ack", "keepalive", "linger", "loss", "pacing", "persist", "retransmit")
 
     def __init__(self) -> None:
         self.retransmit: Time = NEVER  # RFC 6298: send the first outstanding segment again, or give up at R2
+        self.loss: Time = NEVER  # RFC 8985: RACK looks again, or a tail loss probe goes out
+        self.pacing: Time = NEVER  # what pacing holds back may go
         self.persist: Time = NEVER  # RFC 9293 3.8.6.1: probe a window that lets nothing through
         self.delayed_ack: Time = NEVER  # RFC 9293 3.8.6.3: acknowledge what has waited long enough
         self.keepalive: Time = NEVER  # RFC 9293 3.8.4: ask whether the peer is still there
@@ -23,8 +25,10 @@ class Timers:
 
     def earliest(self) -> Time:
         """The next deadline, or `NEVER`."""
-        return min(self.retransmit, self.persist, self.delayed_ack, self.keepalive, self.linger)
+        return min(self.retransmit, self.loss, self.pacing, self.persist, self.delayed_ack, self.keepalive, self.linger)
 
     def stop(self) -> None:
         """Switch all of them off."""
-        self.retransmit = self.persist = self.delayed_ack = self.keepalive = self.linger = NEVER
+        self.retransmit = self.loss = self.pacing = self.persist = self.delayed_ack = self.keepalive = self.linger = (
+            NEVER
+        )

@@ -11,17 +11,10 @@ from typing import TYPE_CHECKING
 
 from stack.tcp.receiver import Blocks
 from stack.tcp.seq import wrap
-from stack.tcp.state import (
-    CAN_RECEIVE,
-    CLOSE_WAIT,
-    CLOSED,
-    SYN_SENT,
-    TIME_WAIT,
-    Event,
-)
+from stack.tcp.state import CAN_RECEIVE, CLOSE_WAIT, CLOSED, SYN_SENT, TIME_WAIT, Event
 from stack.tcp.timestamps import clock
 from stack.wire.packet import Buffer
-from stack.wire.segment import ACK, FIN, PSH, RST, SYN, Segment
+from stack.wire.segment import ACK, CWR, ECE, ECT_0, FIN, PSH, RST, SYN, Segment
 from stack.wire.units import MS, NEVER, Duration, Time, seconds
 
 if TYPE_CHECKING:
@@ -67,15 +60,22 @@ def _from_sender(conn: Connection, now: Time) -> Segment | None:
         chunk = snd.override(now)
         if chunk is not None:
             return _with_chunk(conn, now, chunk)
-        chunk = snd.probe()
+        chunk = snd.zero_window_probe()
         if chunk is not None:
             if conn.heard_at >= conn.probed_at:
                 conn.probed_at = now
             _arm_persist(conn, now)
             return _with_chunk(conn, now, chunk)
+    if conn.tail_probe_owed:
+        conn.tail_probe_owed = False
+        chunk = snd.tail_loss_probe(now)
+        if chunk is not None:
+            return _with_chunk(conn, now, chunk)
+    fresh_from = snd.nxt
     chunk = snd.next_chunk(now)
     if chunk is not None:
-        return _with_chunk(conn, now, chunk)
+        return _with_chunk(conn, now, chunk, fresh=chunk[0] >= fresh_from)
+    conn.timers.pacing = snd.pace_at
     if snd.blocked_by_window:
         if conn.timers.persist == NEVER:
             _arm_persist(conn, now)
@@ -102,15 +102,22 @@ def _arm_persist(conn: Connection, now: Time) -> None:
         conn.timers.persist = max(min(conn.timers.persist, conn.probed_at + conn.r2), now)
 
 
-def _with_chunk(conn: Connection, now: Time, chunk: tuple[int, int]) -> Segment:
-    """The segment that carries the numbers [start, end): SYN, data, FIN, or several of them."""
+def _with_chunk(conn: Connection, now: Time, chunk: tuple[int, int], *, fresh: bool = False) -> Segment:
+    """The segment that carries the numbers [start, end): SYN, data, FIN, or several of them.
+
+    `fresh` says that they leave for the first time, and are no probe: only such data may be marked (RFC 3168 6.1.5).
+    """
     start, end = chunk
     snd = conn.snd
     buffer = snd.buffer
-    if conn.timers.retransmit == NEVER and snd.recovery.outstanding:
-        if snd.recovery.outstanding == end - start:
-            conn.progress_at = now
-        conn.arm_retransmit(now)
+    if snd.outstanding:
+        if conn.timers.retransmit == NEVER:
+            if snd.repair.records.outstanding == end - start:
+                conn.progress_at = now
+            conn.arm_retransmit(now)
+        elif start == snd.una:
+            conn.arm_retransmit(now)  # what it times has left again: no less than an RTO from now (RFC 6298 5)
+        conn.arm_loss_timer(now)
     if start == 0:
         return _syn(conn, now)
     data_end = min(end, buffer.end)
@@ -129,7 +136,13 @@ def _with_chunk(conn: Connection, now: Time, chunk: tuple[int, int]) -> Segment:
             conn.transition(Event.SEND_FIN)
     # SACK blocks only where there is room for them beside the data: 4 octets, and 8 for each (MUST-16).
     room = max((snd.mss - max(data_end - start, 0) - 4) // 8, 0)
-    return _segment(conn, now, start, flags, parts, conn.rcv.blocks()[:room])
+    seg = _segment(conn, now, start, flags, parts, conn.rcv.blocks()[:room])
+    if conn.ecn and fresh and parts and not conn.handshake_retries:  # who also sent a SYN that didn't ask may not mark
+        seg.ecn = ECT_0
+        if snd.repair.reduced:
+            snd.repair.reduced = False
+            seg.flags |= CWR
+    return seg
 
 
 def _syn(conn: Connection, now: Time) -> Segment:
@@ -138,12 +151,14 @@ def _syn(conn: Connection, now: Time) -> Segment:
     answering = conn.own_state is not SYN_SENT
     has_ts = conn.ts is not None if answering else offer.timestamps
     conn.rcv.ack_now = False
+    # A SYN that is sent again does not ask: some path may drop those that do (RFC 3168 6.1.1.1).
+    asks = offer.ecn == "request" and not conn.handshake_retries
     return Segment(
         conn.local[1],
         conn.remote[1],
         conn.iss,
         wrap(rcv.nxt, conn.irs) if answering else 0,
-        SYN | ACK if answering else SYN,
+        SYN | ACK if answering else SYN | (ECE | CWR if asks else 0),
         min(rcv.limit, 0xFFFF),
         mss=offer.mss,
         wscale=offer.wscale,
@@ -189,6 +204,8 @@ def _segment(conn: Connection, now: Time, seq: int, flags: int, parts: tuple[Buf
     irs = conn.irs
     ts = conn.ts
     window = rcv.offer()
+    if conn.ece_owed:
+        flags |= ECE
     conn.timers.delayed_ack = NEVER
     rcv.on_ack_sent()
     return Segment(

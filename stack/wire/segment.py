@@ -11,6 +11,8 @@ from stack.wire.packet import Buffer
 
 FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = 1, 2, 4, 8, 16, 32, 64, 128
 
+NOT_ECT, ECT_1, ECT_0, CE = 0, 1, 2, 3  #: Codepoints of the ECN field in the IP header (RFC 3168 5).
+
 FLAG_LETTERS = "FSRP.UEW"  #: One letter a bit, lowest first, as tcpdump prints them.
 
 
@@ -19,12 +21,14 @@ class Segment:
 
     `parts` holds the payload's buffers and `size` their bytes. Options that are absent read as `mss` 0, `wscale`
     -1, `sack_ok` False, `sacks` empty and `tsval` -1. `gso_size` is the payload bytes in each wire segment where
-    this one stands for several, else 0.
+    this one stands for several, else 0. `ecn` is the codepoint in the IP header around it: the host sets it on what
+    arrives, and writes it on what leaves.
     """
 
     __slots__ = (
         "ack",
         "dst_port",
+        "ecn",
         "flags",
         "gso_size",
         "mss",
@@ -59,6 +63,7 @@ class Segment:
         tsval: int = -1,
         tsecr: int = 0,
         gso_size: int = 0,
+        ecn: int = NOT_ECT,
     ) -> None:
         self.src_port = src_port
         self.dst_port = dst_port
@@ -79,6 +84,7 @@ class Segment:
         self.tsval = tsval
         self.tsecr = tsecr
         self.gso_size = gso_size
+        self.ecn = ecn
 
     @property
     def length(self) -> int:

@@ -37,7 +37,7 @@ def with_one_broken(part: str) -> tuple[Target, list[Peer], Peer]:
     victim.write(b"data")
     setattr(victim.conn, part, Broken())
     if part == "rtt":
-        victim.conn.snd.rtt = victim.conn.rtt
+        victim.conn.snd.rtt = victim.conn.snd.repair.rtt = victim.conn.rtt
     return target, others, victim
 
 

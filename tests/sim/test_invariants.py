@@ -14,6 +14,7 @@ from stack.sim.nodes import SimHost
 from stack.sim.world import World
 from stack.tcp.config import TcpOptions
 from stack.tcp.connection import Connection
+from stack.tcp.recovery import LOST
 from stack.tcp.state import State
 from stack.wire.notation import parse_segment
 from stack.wire.units import NEVER
@@ -35,7 +36,7 @@ def test_a_healthy_connection_has_nothing_wrong_with_it() -> None:
     inspector = Inspector()
     for host in world.hosts:
         inspector.check_host(host)
-    assert conn.snd.recovery.outstanding > 0
+    assert conn.snd.outstanding
     assert world.hosts[1].core.connections()[0].rcv.reassembly is not None
 
 
@@ -46,10 +47,10 @@ def test_a_healthy_connection_has_nothing_wrong_with_it() -> None:
         (lambda conn: setattr(conn.snd, "max", conn.snd.nxt - 1), "are not in order"),
         (lambda conn: setattr(conn, "options", TcpOptions(send_buffer=10)), "octets in a send buffer of 10"),
         (lambda conn: setattr(conn.snd.congestion, "cwnd", 10), "congestion window of 10 is less than a segment"),
-        (lambda conn: setattr(conn.snd.recovery, "outstanding", 10), "10 octets outstanding, but"),
-        (lambda conn: conn.snd.recovery._records.popleft(), "records do not join"),
-        (lambda conn: conn.snd.recovery._records.pop(), "but .* outstanding"),
-        (lambda conn: setattr(conn.snd.recovery._records[0], "lost", True), "are in the network by the records"),
+        (lambda conn: setattr(conn.snd.repair.records, "outstanding", 10), "10 octets outstanding, but"),
+        (lambda conn: conn.snd.repair.records._records.pop(conn.snd.repair.records._head), "records do not join"),
+        (lambda conn: conn.snd.repair.records._records.pop(), "but .* outstanding"),
+        (lambda conn: setattr(conn.snd.repair.records.last, "state", LOST), "are in the network by the records"),
         (lambda conn: setattr(conn.rcv, "edge", conn.rcv.nxt - 1), "beyond the window's edge"),
         (lambda conn: setattr(conn.rcv, "buffered", 1 << 30), "octets held in a receive buffer"),
         (lambda conn: setattr(conn.rcv, "limit", 1 << 30), "has outgrown its bound"),

@@ -25,6 +25,7 @@ from stack.host.host import Host
 from stack.tcp.config import TcpOptions
 from stack.tcp.connection import Connection
 from stack.tcp.listener import Listener
+from stack.tcp.recovery import LOST, SACKED
 from stack.tcp.seq import unwrap
 from stack.tcp.state import SYNCHRONISED
 from stack.wire import ip, notation, tcp
@@ -237,7 +238,7 @@ class World:
             try:
                 self._check_progress(conn)
                 check_connection(conn)
-                if self.events % 16 == 0 or len(conn.snd.recovery._records) < 50:
+                if self.events % 16 == 0 or len(conn.snd.repair.records) < 50:
                     check_records(conn)
             except AssertionError as error:
                 raise AssertionError(f"{side} at {self.now}, {conn!r}: {error}\n{self.story()}") from None
@@ -253,7 +254,7 @@ class World:
         """What waits for an answer has a timer, and the host will wake up for it."""
         for conn in side.host.connections():
             timers = conn.timers
-            if conn.snd.recovery.outstanding:
+            if conn.snd.outstanding:
                 self._demand(timers.retransmit < NEVER, "data is outstanding and no timer runs", side, conn)
             elif conn.state in SYNCHRONISED and conn.snd.pending:
                 self._demand(timers.persist < NEVER, "data waits, none is outstanding, and no timer runs", side, conn)
@@ -401,7 +402,7 @@ class Talker:
 
 def check_connection(conn: Connection) -> None:
     """What must be true of a connection after every event."""
-    snd, rcv, recovery = conn.snd, conn.rcv, conn.snd.recovery
+    snd, rcv, recovery = conn.snd, conn.rcv, conn.snd.repair.records
     assert 0 <= snd.una <= snd.nxt <= snd.max, f"SND.UNA {snd.una} SND.NXT {snd.nxt} SND.MAX {snd.max}"
     assert recovery.outstanding == snd.flight, f"{recovery.outstanding} outstanding, {snd.flight} in flight"
     assert 0 <= recovery.lost_bytes <= recovery.outstanding, f"{recovery.lost_bytes} lost of {recovery.outstanding}"
@@ -414,16 +415,19 @@ def check_connection(conn: Connection) -> None:
 
 def check_records(conn: Connection) -> None:
     """What is outstanding and what of it is lost, recomputed from the records of what was sent."""
-    recovery = conn.snd.recovery
-    lost = total = 0
+    recovery = conn.snd.repair.records
+    lost = sacked = total = 0
     end = conn.snd.una
-    for record in recovery._records:
+    for record in recovery:
         assert record.start == end < record.end, f"records do not join at {end}"
         end = record.end
         total += end - record.start
-        lost += (end - record.start) * record.lost
+        lost += record.size * (record.state == LOST)
+        sacked += record.size * (record.state == SACKED)
     assert total == recovery.outstanding, f"records of {total} octets, {recovery.outstanding} outstanding"
     assert lost == recovery.lost_bytes, f"records of {lost} lost octets, {recovery.lost_bytes} counted"
+    assert sacked == recovery.sacked_bytes, f"records of {sacked} octets reported, {recovery.sacked_bytes} counted"
+    assert recovery.pipe == total - lost - sacked, f"a pipe of {recovery.pipe}"
 
 
 def check_empty(world: World) -> None:

@@ -41,10 +41,12 @@ def test_text_in_the_window_is_kept(start: int, size: int, held: tuple[int, int]
     peer, user = states.established(options=TcpOptions(receive_window=10000, receive_buffer=10000), sack=True)
     first = start % (1 << 32)
     peer.sends(f"P. {first}:{(first + size) % (1 << 32)}({size}) ack 1")
-    if held is None:
+    if held is None and (first - 1) % (1 << 32) >> 31:  # below the window: reported as a duplicate (RFC 2883 4.1)
+        peer.sees(f". 1:1(0) ack 1 <sack {first}:{(first + size) % (1 << 32)}>")
+    elif held is None:
         peer.sees(". 1:1(0) ack 1")
     elif held[0] == 1:
-        peer.sees(f". 1:1(0) ack {held[1]}")
+        peer.sees(f". 1:1(0) ack {held[1]} <...>")
         user.reads(held[1] - 1)
     else:
         peer.sees(f". 1:1(0) ack 1 <sack {held[0]}:{held[1]}>")

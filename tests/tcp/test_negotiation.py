@@ -283,23 +283,106 @@ def test_reset_of_an_abort_carries_timestamps() -> None:
     assert seen[0].segment.tsval >= 0
 
 
-# ECN (RFC 3168 6.1.1), which this host does not have.
+# ECN (RFC 3168 6.1.1).
+
+ASKS = TcpOptions(ecn="request")
+REFUSES = TcpOptions(ecn="off")
 
 
-def test_ecn_is_not_agreed_on() -> None:
+# RFC3168-01
+@pytest.mark.parametrize("options", [None, ASKS])
+def test_ecn_is_agreed_on_when_the_peer_asks(options: TcpOptions | None) -> None:
+    """A SYN with ECE and CWR asks, a SYN-ACK with ECE alone agrees."""
+    peer = Peer()
+    peer.listens(options=options)
+    peer.sends("SEW 0:0(0) <mss 1000>")
+    peer.sees("S.E 0:0(0) ack 1 <mss 1460>")
+    peer.sends(". 1:1(0) ack 1")
+    assert peer.accepts().conn.info(peer.now).ecn
+
+
+def test_ecn_that_is_switched_off_is_not_agreed_on() -> None:
     """A SYN that asks for it gets an answer without ECE, and later flags mean nothing."""
     peer = Peer()
-    peer.listens()
+    peer.listens(options=REFUSES)
     peer.sends("SEW 0:0(0) <mss 1000>")
     peer.sees("S. 0:0(0) ack 1 <mss 1460>")
     peer.sends(".EW 1:11(10) ack 1")
     peer.sees(". 1:1(0) ack 11")
-    peer.accepts().reads(10)
+    user = peer.accepts()
+    user.reads(10)
+    assert not user.conn.info(peer.now).ecn
+
+
+# RFC3168-04
+@pytest.mark.parametrize("flags", ["S", "SE", "SW"])
+def test_ecn_needs_both_flags_of_a_syn(flags: str) -> None:
+    """Older hosts echo what they do not know, with one flag or the other."""
+    peer = Peer()
+    peer.listens()
+    peer.sends(f"{flags} 0:0(0) <mss 1000>")
+    peer.sees("S. 0:0(0) ack 1 <mss 1460>")
+    peer.sends(". 1:1(0) ack 1")
+    assert not peer.accepts().conn.info(peer.now).ecn
+
+
+# RFC3168-01
+def test_a_syn_asks_for_ecn_only_when_told_to() -> None:
+    peer = Peer()
+    peer.connect()
+    peer.sees("S 0:0(0) <...>")
+    peer = Peer()
+    peer.connect(options=ASKS)
+    peer.sees("SEW 0:0(0) <...>")
+
+
+# RFC3168-04
+@pytest.mark.parametrize(("answer", "agreed"), [("S.E", True), ("S.", False), ("S.W", False), ("S.EW", False)])
+def test_answers_to_a_syn_that_asks_for_ecn(answer: str, agreed: bool) -> None:
+    """ECE alone is a yes. With CWR the peer has only sent our own flags back."""
+    peer = Peer()
+    user = peer.connect(options=ASKS)
+    peer.sees("SEW 0:0(0) <...>")
+    peer.sends(f"{answer} 0:0(0) ack 1 <mss 1000>")
+    peer.sees(". 1:1(0) ack 1")
+    assert user.conn.info(peer.now).ecn is agreed
+
+
+# RFC3168-04
+def test_yes_to_a_syn_that_did_not_ask_for_ecn() -> None:
+    peer = Peer()
+    user = peer.connect()
+    peer.sees("S 0:0(0) <...>")
+    peer.sends("S.E 0:0(0) ack 1 <mss 1000>")
+    peer.sees(". 1:1(0) ack 1")
+    assert not user.conn.info(peer.now).ecn
+
+
+# RFC3168-05
+def test_a_syn_that_is_sent_again_asks_for_ecn_no_more() -> None:
+    """RFC 3168 6.1.1.1: somebody on the way may drop those that do."""
+    peer = Peer()
+    peer.connect(options=ASKS)
+    peer.sees("SEW 0:0(0) <...>")
+    peer.sees("S 0:0(0) <...>", after=1 * SECOND)
+
+
+# RFC3168-04
+def test_crossing_syns_agree_on_no_ecn() -> None:
+    """Nobody has answered the other's question."""
+    peer = Peer()
+    user = peer.connect(options=ASKS)
+    peer.sees("SEW 0:0(0) <...>")
+    peer.sends("SEW 0:0(0) <mss 1000>")
+    peer.sees("S. 0:0(0) ack 1 <...>")
+    peer.sends("S.E 0:0(0) ack 1 <mss 1000>")
+    assert not user.conn.info(peer.now).ecn
 
 
 # SACK (RFC 2018 2, 3).
 
 
+# RFC2018-02
 @pytest.mark.parametrize("passive", [False, True])
 @pytest.mark.parametrize("sack", [False, True])
 def test_sack_blocks_only_for_those_who_permit_them(sack: bool, passive: bool) -> None:
@@ -308,12 +391,14 @@ def test_sack_blocks_only_for_those_who_permit_them(sack: bool, passive: bool) -
     peer.sees(". 1:1(0) ack 1 <sack 1001:2001>" if sack else ". 1:1(0) ack 1")
 
 
+# RFC2018-01
 def test_sack_permitted_outside_a_syn_is_ignored() -> None:
     peer, _ = states.established()
     peer.sends("P. 1001:2001(1000) ack 1 <sackOK>")
     peer.sees(". 1:1(0) ack 1")
 
 
+# RFC2018-02
 def test_sack_that_was_switched_off_is_not_sent() -> None:
     peer, _ = states.established(sack=True, options=TcpOptions(sack=False))
     peer.sends("P. 1001:2001(1000) ack 1")

@@ -134,6 +134,7 @@ def test_islands_of_data_have_a_bound() -> None:
 # SACK blocks (RFC 2018 4, with its own examples; 5000 is 1 here).
 
 
+# RFC2018-04
 def test_sack_case_1_the_last_segments_are_lost() -> None:
     peer, _ = states.established(sack=True)
     for number in range(4):
@@ -141,6 +142,7 @@ def test_sack_case_1_the_last_segments_are_lost() -> None:
         peer.sees(f". 1:1(0) ack {501 + 500 * number}")
 
 
+# RFC2018-03, RFC2018-05
 def test_sack_case_2_the_first_segment_is_lost() -> None:
     peer, _ = states.established(sack=True)
     for number in range(1, 8):
@@ -148,6 +150,7 @@ def test_sack_case_2_the_first_segment_is_lost() -> None:
         peer.sees(f". 1:1(0) ack 1 <sack 501:{501 + 500 * number}>")
 
 
+# RFC2018-06, RFC2018-08
 def test_sack_case_3_every_second_segment_is_lost() -> None:
     peer, user = states.established(sack=True)
     peer.sends(text(1, 500))
@@ -167,6 +170,7 @@ def test_sack_case_3_every_second_segment_is_lost() -> None:
     user.reads(3500)
 
 
+# RFC2018-07, RFC2018-08
 @pytest.mark.parametrize(("timestamps", "most"), [(False, 4), (True, 3)])
 def test_sack_reports_as_many_blocks_as_fit_the_latest_first(timestamps: bool, most: int) -> None:
     peer, _ = states.established(sack=True, timestamps=timestamps)
@@ -186,6 +190,7 @@ def test_sack_block_that_was_touched_again_comes_first() -> None:
     peer.sees(". 1:1(0) ack 1 <sack 2001:3501 6001:7001 4001:5001>")
 
 
+# RFC2018-04
 def test_sack_goes_on_after_reading() -> None:
     """Blocks are about what arrived, not about what was read."""
     peer, user = states.established(sack=True)
@@ -196,6 +201,7 @@ def test_sack_goes_on_after_reading() -> None:
     peer.sees(". 1:1(0) ack 1001 <sack 4001:5001 2001:3001>")
 
 
+# RFC2018-05, RFC2018-06, RFC5681-17
 def test_out_of_order_segments_of_one_batch_have_an_ack_each() -> None:
     """RFC 5681 3.2: the sender counts duplicates; RFC 2018 4: each reports its own segment first."""
     peer, _ = states.established(sack=True)
@@ -208,6 +214,7 @@ def test_out_of_order_segments_of_one_batch_have_an_ack_each() -> None:
     peer.sees_nothing()
 
 
+# RFC2883-01
 def test_reordering_within_a_batch_is_not_reported_as_duplication() -> None:
     """RFC 2883 4: a first block below the cumulative ACK says that its octets came twice. They did not."""
     peer, user = states.established(sack=True)
@@ -247,6 +254,7 @@ def test_first_segments_are_acknowledged_at_once() -> None:
         peer.sees(f". 1:1(0) ack {101 + 100 * number}")
 
 
+# RFC5681-29
 # RFC 9293 MUST-40, SHLD-18
 @pytest.mark.parametrize("delay", [None, 0.0, 0.2, 0.499])
 def test_delayed_ack_comes_within_half_a_second(delay: float | None) -> None:
@@ -264,11 +272,13 @@ def test_delayed_ack_comes_within_half_a_second(delay: float | None) -> None:
     assert delayed, "none of forty segments sent apart was acknowledged late"
 
 
+# RFC5681-29
 def test_ack_cannot_be_delayed_by_half_a_second() -> None:
     with pytest.raises(ValueError, match="delayed_ack"):
         TcpOptions(delayed_ack=0.5)
 
 
+# RFC5681-28
 # RFC 9293 SHLD-19
 def test_every_second_full_segment_is_acknowledged() -> None:
     peer, _, start = _past_the_start()
@@ -280,6 +290,7 @@ def test_every_second_full_segment_is_acknowledged() -> None:
         peer.sees(f". 1:1(0) ack {start}")
 
 
+# RFC5681-29
 def test_delay_counts_from_the_first_segment_that_waits() -> None:
     """RFC 5681 4.2: within 500 ms of the arrival of the first unacknowledged packet."""
     peer, _, start = _past_the_start()
@@ -299,6 +310,7 @@ def test_ack_rides_on_data() -> None:
     peer.sees_nothing(during=SECOND)
 
 
+# RFC5681-17, RFC5681-18
 # RFC 9293 MAY-13
 @pytest.mark.parametrize("sack", [False, True])
 def test_disorder_is_acknowledged_at_once(sack: bool) -> None:
@@ -349,6 +361,7 @@ def test_whole_batch_is_processed_before_any_ack_is_sent() -> None:
     assert user.state is State.CLOSE_WAIT
 
 
+# RFC5681-30
 @pytest.mark.parametrize("seed", range(20))
 def test_at_most_one_ack_for_a_segment(seed: int) -> None:
     """RFC 5681 4.2: MUST NOT generate more than one ACK for every incoming segment, window updates apart."""

@@ -27,8 +27,7 @@ fail() {
 is_root() { [ "$(id -u)" -eq 0 ]; }
 
 set_up() { # run | test
-    local purpose=$1
-    umask 022    # root's environment is for everybody
+    local purpose=$1 umask_before
     PATH=$PATH:/usr/sbin:/sbin    # nginx and ip are there, and an ordinary user's PATH has neither on Debian
 
     choose_environment "$purpose"
@@ -38,12 +37,15 @@ set_up() { # run | test
     install_programs "$purpose"
     environment_is_current "$purpose" && return
 
+    umask_before=$(umask)
+    umask 022    # root's environment is for everybody
     mkdir -p "$environment"
     # Two commands started at the same time set up once.
     exec 9>"$environment/.lock"
     flock 9
     environment_is_current "$purpose" || make_environment "$purpose"
     exec 9>&-
+    umask "$umask_before"
 }
 
 # --- Programs -----------------------------------------------------------------------------------------------------------

@@ -48,8 +48,10 @@ class TruncatedError(HttpError):
     """The connection ended within a body: `received` bytes came, of `expected` (None: it was not said)."""
 
     def __init__(self, received: int, expected: int | None) -> None:
-        promised = f"{received} of {expected} bytes" if expected is not None else f"{received} bytes of more"
-        super().__init__(f"received {promised}")
+        if expected is not None:
+            super().__init__(f"received {received} of {expected} bytes")
+        else:
+            super().__init__(f"received {received} bytes, and then the connection ended within the body")
         self.received = received
         self.expected = expected
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from stack.tcp.congestion.base import AckSummary, CongestionControl
+from stack.tcp.congestion.cubic import Cubic
 from stack.tcp.congestion.newreno import NewReno
 
-ALGORITHMS: dict[str, type[CongestionControl]] = {"newreno": NewReno}
+ALGORITHMS: dict[str, type[CongestionControl]] = {"cubic": Cubic, "newreno": NewReno}
 
 
 def algorithm(choice: str | type[CongestionControl]) -> type[CongestionControl]:
@@ -15,7 +16,9 @@ def algorithm(choice: str | type[CongestionControl]) -> type[CongestionControl]:
             return ALGORITHMS[choice]
         except KeyError:
             raise ValueError(f"no congestion control {choice!r}; there is {', '.join(ALGORITHMS)}") from None
+    if not (isinstance(choice, type) and issubclass(choice, CongestionControl)):
+        raise TypeError(f"congestion must be a name or a subclass of CongestionControl, not {choice!r}")
     return choice
 
 
-__all__ = ["ALGORITHMS", "AckSummary", "CongestionControl", "NewReno", "algorithm"]
+__all__ = ["ALGORITHMS", "AckSummary", "CongestionControl", "Cubic", "NewReno", "algorithm"]

@@ -3,6 +3,9 @@
 Recovery decides *what* was lost and *what* to send again; the controller decides *how much* may be in flight. It
 owns two numbers, `cwnd` and `ssthresh`, in bytes, and is told about acknowledgments, losses and time-outs. To make
 one's own: subclass, override the `on_` methods that matter, and pass the class as `TcpOptions(congestion=...)`.
+
+During fast recovery the controller is not asked: `cwnd` then follows proportional rate reduction, or RFC 6582 without
+SACK, from where it was down to the `ssthresh` that `on_loss` has chosen.
 """
 
 from __future__ import annotations
@@ -16,28 +19,47 @@ INFINITE_SSTHRESH = 1 << 30  #: RFC 5681 3.1: arbitrarily high at the start; als
 class AckSummary:
     """What one acknowledgment taught us: the value that flows from recovery over RTT to congestion control.
 
-    `acked` counts the bytes newly acknowledged; `flight` those that were outstanding before; `rtt` is a sample in
-    nanoseconds or -1; `app_limited` says that the window was not the limit since the last acknowledgment, so that
-    it must not grow for having gone unused.
+    `acked` counts the bytes newly acknowledged in order; `delivered` those and the newly reported ones; `flight` what
+    was outstanding before. `rtt` is a sample in nanoseconds or -1, `rate` one of the delivery rate in bytes a second
+    or -1, `srtt` the smoothed round trip. `app_limited` says that the window was not the limit, so that it must not
+    grow for having gone unused. `una` and `nxt` are SND.UNA and SND.NXT after it, for counting rounds.
     """
 
-    __slots__ = ("acked", "app_limited", "flight", "rtt")
+    __slots__ = ("acked", "app_limited", "delivered", "flight", "nxt", "rate", "rtt", "srtt", "una")
 
-    def __init__(self, acked: int, flight: int, rtt: Duration, app_limited: bool) -> None:
+    def __init__(
+        self,
+        acked: int,
+        flight: int,
+        rtt: Duration,
+        app_limited: bool,
+        *,
+        delivered: int = 0,
+        rate: int = -1,
+        una: int = 0,
+        nxt: int = 0,
+        srtt: Duration = -1,
+    ) -> None:
         self.acked = acked
         self.flight = flight
         self.rtt = rtt
         self.app_limited = app_limited
+        self.delivered = delivered
+        self.rate = rate
+        self.una = una
+        self.nxt = nxt
+        self.srtt = srtt
 
 
 class CongestionControl:
     """Base class of all controllers; every method may be left as it is.
 
     `mss` is the sender's maximum segment size in bytes without options, `cwnd` the congestion window, `ssthresh`
-    the slow-start threshold (RFC 5681 2).
+    the slow-start threshold (RFC 5681 2). `pacing_rate` is in bytes a second; 0 leaves it to the window and the
+    round-trip time. It matters only to connections that are paced.
     """
 
-    __slots__ = ("cwnd", "mss", "ssthresh")
+    __slots__ = ("cwnd", "mss", "pacing_rate", "ssthresh")
 
     name = "none"
 
@@ -45,6 +67,7 @@ class CongestionControl:
         self.mss = mss
         self.cwnd = self.initial_window
         self.ssthresh = INFINITE_SSTHRESH
+        self.pacing_rate = 0
 
     @property
     def initial_window(self) -> int:
@@ -59,23 +82,41 @@ class CongestionControl:
         """A SYN or SYN-ACK had to be sent again: start from one segment (RFC 5681 3.1)."""
         self.cwnd = self.mss
 
+    def on_mss(self, mss: int) -> None:
+        """The path's MTU has changed: the windows keep their number of segments (RFC 5681 3.1)."""
+        if mss < self.mss:
+            self.cwnd = max(self.cwnd * mss // self.mss, mss)
+        self.mss = mss
+
     def on_ack(self, summary: AckSummary, now: Time) -> None:
-        """New data was acknowledged outside recovery."""
+        """New data was acknowledged outside fast recovery."""
 
     def on_loss(self, flight: int, now: Time) -> None:
-        """Fast retransmit begins: `flight` bytes were outstanding."""
+        """Fast recovery begins with `flight` bytes outstanding: choose `ssthresh`, which it will end at."""
+        self.ssthresh = max(flight // 2, 2 * self.mss)
 
-    def on_duplicate_ack(self) -> None:
-        """One more duplicate ACK during recovery without SACK."""
-
-    def on_partial_ack(self, acked: int) -> None:
-        """New data was acknowledged during recovery, but not all that was outstanding when it began."""
-
-    def on_recovered(self, flight: int, now: Time) -> None:
-        """Recovery is over; `flight` bytes are outstanding."""
+    def on_recovered(self, now: Time) -> None:
+        """Fast recovery is over."""
+        self.cwnd = self.ssthresh
 
     def on_timeout(self, flight: int, first: bool, now: Time) -> None:
         """The retransmission timer expired; `first` is false when it had expired for the same data before."""
+        if first:
+            self.ssthresh = max(flight // 2, 2 * self.mss)
+        self.cwnd = self.mss
+
+    def on_ecn(self, flight: int, now: Time) -> None:
+        """The peer echoes a mark of congestion, for the first time in this round trip (RFC 3168 6.1.2)."""
+        least = (
+            self.cwnd <= 2 * self.mss
+        )  # ssthresh stays at two segments, the window goes on down to one (RFC 9438 4.6)
+        self.on_loss(flight, now)
+        self.cwnd = self.mss if least else min(self.cwnd, self.ssthresh)
+
+    def on_undo(self, cwnd: int, ssthresh: int, now: Time) -> None:
+        """The latest loss or time-out was none: `cwnd` and `ssthresh` are what they were before it (RFC 4015)."""
+        self.cwnd = max(self.cwnd, cwnd)
+        self.ssthresh = max(self.ssthresh, ssthresh)
 
     def on_idle(self, now: Time) -> None:
         """Nothing was sent for longer than an RTO: the window says nothing any more (RFC 5681 4.1)."""

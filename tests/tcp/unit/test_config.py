@@ -53,3 +53,18 @@ def test_congestion_control_by_name_or_class() -> None:
     assert TcpOptions(congestion=Mine).congestion is Mine
     with pytest.raises(ValueError, match="there is " + ", ".join(ALGORITHMS)):
         algorithm("vegas")
+
+
+@pytest.mark.parametrize(
+    "name", ["ttl", "dscp", "send_buffer", "receive_buffer", "receive_window", "mss", "syn_retries"]
+)
+def test_whole_numbers_are_asked_for_where_fractions_mean_nothing(name: str) -> None:
+    with pytest.raises(TypeError, match=name):
+        TcpOptions(**{name: 64.0})  # type: ignore[arg-type]
+
+
+def test_congestion_control_must_be_one() -> None:
+    with pytest.raises(ValueError, match="vegas"):
+        TcpOptions(congestion="vegas")
+    with pytest.raises(TypeError, match="CongestionControl"):
+        TcpOptions(congestion=int)  # type: ignore[arg-type]

@@ -2,33 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from stack.tcp.config import TcpOptions
-from stack.tcp.congestion import NewReno
+from stack.tcp.congestion import CongestionControl, Cubic, NewReno
+from stack.tcp.recovery import LOST, SACKED
+from stack.tcp.repair import OPEN, RECOVERY
 from stack.tcp.rtt import RttEstimator
 from stack.tcp.sender import Sender
-from stack.wire.units import MS, SECOND
+from stack.tcp.timestamps import TICK
+from stack.wire.units import MS, SECOND, Duration, Time
 
 MSS = 1000
+Blocks = Sequence[tuple[int, int]]
 
 
-def sender(wnd: int = 20_000, *, nodelay: bool = False, cwnd: int = 10 * MSS, fresh: bool = False) -> Sender:
+def sender(
+    wnd: int = 20_000,
+    *,
+    nodelay: bool = False,
+    cwnd: int = 10 * MSS,
+    fresh: bool = False,
+    sack: bool = False,
+    control: type[CongestionControl] = NewReno,
+) -> Sender:
     """As after a handshake; `fresh`: before it."""
-    snd = Sender(RttEstimator(TcpOptions()), NewReno(MSS), MSS, nodelay=nodelay)
+    snd = Sender(RttEstimator(TcpOptions()), control(MSS), MSS, nodelay=nodelay)
     snd.congestion.cwnd = cwnd
     if not fresh:
         assert snd.next_chunk(0) == (0, 1)
-        snd.on_ack(1, 10 * MS, -1)
+        snd.agree(snd.congestion, MSS, sack=sack)
+        acknowledge(snd, 1, 10 * MS)
         snd.on_window(wnd, 1, 1)
         snd.congestion.cwnd = cwnd
     return snd
 
 
-def sent(snd: Sender, now: int = 20 * MS) -> list[tuple[int, int]]:
+def acknowledge(
+    snd: Sender, ack: int, now: Time, echoed: Duration = -1, *, blocks: Blocks = (), duplicate: bool = False
+) -> None:
+    """An ACK arrives; `echoed` is how old the timestamp is that it echoes, if it does."""
+    tick = -1 if echoed < 0 else now // TICK - echoed // TICK
+    snd.on_ack(ack, list(blocks), now, duplicate=duplicate, echoed=echoed, echo_tick=tick)
+
+
+def duplicate_ack(snd: Sender, now: Time) -> None:
+    acknowledge(snd, snd.una, now, duplicate=True)
+
+
+def sent(snd: Sender, now: Time = 20 * MS) -> list[tuple[int, int]]:
     """All that leaves now."""
     chunks = []
     while (chunk := snd.next_chunk(now)) is not None:
@@ -40,9 +67,15 @@ def sent(snd: Sender, now: int = 20 * MS) -> list[tuple[int, int]]:
 class SenderMachine(RuleBasedStateMachine):
     """A sender and what its peer may say; the model is what was written and the highest number acknowledged."""
 
-    @initialize(nodelay=st.booleans(), wnd=st.integers(0, 30_000), cwnd=st.integers(1, 30))
-    def begin(self, nodelay: bool, wnd: int, cwnd: int) -> None:
-        self.snd = sender(wnd, nodelay=nodelay, cwnd=cwnd * MSS)
+    @initialize(
+        nodelay=st.booleans(),
+        wnd=st.integers(0, 30_000),
+        cwnd=st.integers(1, 30),
+        sack=st.booleans(),
+        control=st.sampled_from([NewReno, Cubic]),
+    )
+    def begin(self, nodelay: bool, wnd: int, cwnd: int, sack: bool, control: type[CongestionControl]) -> None:
+        self.snd = sender(wnd, nodelay=nodelay, cwnd=cwnd * MSS, sack=sack, control=control)
         self.now = 20 * MS
         self.seq = 1  # of the peer's segments
         self.written = 0
@@ -62,9 +95,8 @@ class SenderMachine(RuleBasedStateMachine):
     @rule()
     def poll(self) -> None:
         for _ in range(200):
-            snd = self.snd
-            nxt, forced, pipe = snd.nxt, snd.force_retransmit, snd.recovery.pipe
-            small_in_flight = [r for r in snd.recovery._records if r.end - r.start < MSS]
+            snd, repair = self.snd, self.snd.repair
+            nxt, forced, pipe = snd.nxt, repair.force, repair.records.pipe
             chunk = snd.next_chunk(self.now)
             if chunk is None:
                 return
@@ -77,15 +109,26 @@ class SenderMachine(RuleBasedStateMachine):
             if start < nxt:
                 assert end <= nxt
                 assert forced or start < snd.una + snd.wnd
-                assert forced or pipe + size <= snd.congestion.cwnd + 1
+                assert forced or pipe + size <= snd.congestion.cwnd + 1 or not pipe
             else:
                 assert start == nxt
                 assert end <= snd.una + snd.wnd
-                limited_transmit = 2 * MSS if snd.dupacks and not snd.in_recovery else 0  # RFC 3042
-                assert pipe + size <= snd.congestion.cwnd + limited_transmit or nxt == snd.una
+                limited_transmit = 2 * MSS if repair.dupacks and repair.phase == OPEN else 0  # RFC 3042
+                # A FIN alone goes whatever is in flight, and something must be.
+                assert pipe + size <= snd.congestion.cwnd + limited_transmit or nxt == snd.una or not size
                 if 0 < size < MSS and not snd.nodelay and not snd.fin_wanted and snd.una < nxt:
-                    raise AssertionError(f"a small segment beside {small_in_flight}")
+                    raise AssertionError("a small segment while something is in flight")
         raise AssertionError("output without end")
+
+    def _blocks(self, data: st.DataObject) -> list[tuple[int, int]]:
+        """Reports of what was sent, of what was not, and of nonsense."""
+        if not self.snd.repair.sack:
+            return []
+        edge = st.one_of(st.integers(-50, self.snd.max + 50), st.sampled_from(self._edges()))
+        return data.draw(st.lists(st.tuples(edge, edge), max_size=4))
+
+    def _edges(self) -> list[int]:
+        return [self.una, *[record.end for record in self.snd.repair.records]]
 
     @rule(data=st.data())
     def acknowledge(self, data: st.DataObject) -> None:
@@ -93,14 +136,22 @@ class SenderMachine(RuleBasedStateMachine):
             return
         ack = data.draw(st.integers(self.snd.una + 1, self.snd.max))
         self.now += data.draw(st.sampled_from([1, 5 * MS, SECOND]))
-        self.snd.on_ack(ack, self.now, data.draw(st.sampled_from([-1, 0, 3 * MS, 10_000 * SECOND])))
+        echoed = data.draw(st.sampled_from([-1, 0, 3 * MS, 10_000 * SECOND]))
+        acknowledge(self.snd, ack, self.now, echoed, blocks=self._blocks(data))
         self.una = ack
 
-    @rule(times=st.integers(1, 5))
-    def duplicates(self, times: int) -> None:
+    @rule(times=st.integers(1, 5), data=st.data())
+    def duplicates(self, times: int, data: st.DataObject) -> None:
         for _ in range(times):
-            if self.snd.recovery.outstanding:
-                self.snd.on_duplicate_ack(self.now)
+            if self.snd.outstanding:
+                acknowledge(self.snd, self.una, self.now, blocks=self._blocks(data), duplicate=data.draw(st.booleans()))
+
+    @rule()
+    def mark(self) -> None:
+        self.snd.on_mark(self.now)
+        before = self.snd.congestion.cwnd
+        self.snd.on_mark(self.now)
+        assert self.snd.congestion.cwnd == before or self.snd.una == self.snd.nxt  # once a round trip
 
     @rule(wnd=st.one_of(st.just(0), st.integers(0, 2 * MSS), st.integers(0, 1 << 30)))
     def window(self, wnd: int) -> None:
@@ -115,14 +166,33 @@ class SenderMachine(RuleBasedStateMachine):
         assert not self.snd.on_window(wnd, self.seq - 1, self.snd.una)
         assert self.snd.wnd == before
 
-    @precondition(lambda self: self.snd.recovery.outstanding)
+    @precondition(lambda self: self.snd.outstanding)
     @rule()
     def time_out(self) -> None:
         self.now += self.snd.rtt.rto
         self.snd.on_retransmission_timeout(self.now)
-        assert self.snd.recovery.pipe == 0
+        assert self.snd.repair.records.pipe == 0 or self.snd.repair.sack
         start, end = self.snd.next_chunk(self.now) or (0, 0)
         assert start == self.snd.una < end  # MUST: the earliest goes again, whatever the windows say
+
+    @precondition(lambda self: self.snd.repair.reorder_at < self.now + SECOND)
+    @rule()
+    def reorder_time_out(self) -> None:
+        self.now = max(self.now, self.snd.repair.reorder_at)
+        self.snd.on_reorder_timeout(self.now)
+        assert self.snd.repair.reorder_at > self.now
+
+    @precondition(lambda self: self.snd.wants_tail_loss_probe)
+    @rule()
+    def tail_loss_probe(self) -> None:
+        snd, nxt = self.snd, self.snd.nxt
+        chunk = snd.tail_loss_probe(self.now)
+        if chunk is None:
+            return
+        start, end = chunk
+        assert end - start <= MSS + 1
+        assert (start == nxt and end <= snd.una + snd.wnd) or end == nxt == snd.nxt
+        assert snd.tail_loss_probe(self.now) is None  # one at a time
 
     @precondition(lambda self: self.snd.blocked_by_window)
     @rule(use=st.booleans())
@@ -132,7 +202,7 @@ class SenderMachine(RuleBasedStateMachine):
         if use and snd.override(self.now) is not None:
             assert nxt < snd.nxt <= snd.una + snd.wnd
             return
-        assert snd.probe() == ((nxt, nxt + 1) if snd.pending else None)
+        assert snd.zero_window_probe() == ((nxt, nxt + 1) if snd.pending else None)
         assert snd.nxt == nxt
 
     @invariant()
@@ -146,10 +216,10 @@ class SenderMachine(RuleBasedStateMachine):
 
     @invariant()
     def books(self) -> None:
-        recovery = self.snd.recovery
-        assert recovery.outstanding == self.snd.flight
-        assert 0 <= recovery.lost_bytes <= recovery.outstanding
-        assert recovery.pipe == sum(r.end - r.start for r in recovery._records if not r.lost) >= 0
+        records = self.snd.repair.records
+        assert records.outstanding == self.snd.flight
+        assert 0 <= records.lost_bytes <= records.outstanding
+        assert records.pipe == sum(r.size for r in records if r.state not in (LOST, SACKED)) >= 0
 
     @invariant()
     def windows(self) -> None:
@@ -167,7 +237,7 @@ def test_data_waits_for_the_handshake() -> None:
     snd = sender(fresh=True)
     snd.buffer.append(bytes(100))
     assert sent(snd) == [(0, 1)]
-    snd.on_ack(1, 30 * MS, -1)
+    acknowledge(snd, 1, 30 * MS)
     snd.on_window(1000, 1, 1)
     assert sent(snd) == [(1, 101)]
 
@@ -210,7 +280,7 @@ def test_shrunk_window_stops_new_data_only() -> None:
     snd.on_window(2000, 2, 1)
     assert snd.usable == -3000
     assert sent(snd) == []
-    snd.on_ack(3001, 30 * MS, -1)
+    acknowledge(snd, 3001, 30 * MS)
     assert sent(snd) == []
     snd.on_window(4000, 3, 3001)
     assert sent(snd) == [(5001, 6001), (6001, 7001)]
@@ -224,7 +294,7 @@ def test_sender_avoids_silly_windows() -> None:
     snd = sender(wnd=10_000)
     snd.buffer.append(bytes(50_000))
     sent(snd)
-    snd.on_ack(snd.nxt, 30 * MS, -1)
+    acknowledge(snd, snd.nxt, 30 * MS)
     snd.on_window(999, 2, snd.una)
     assert sent(snd) == []
     assert snd.blocked_by_window
@@ -236,7 +306,7 @@ def test_half_of_a_small_buffer_is_worth_it() -> None:
     snd = sender(wnd=600)
     snd.buffer.append(bytes(5000))
     assert sent(snd) == [(1, 601)]
-    snd.on_ack(601, 30 * MS, -1)
+    acknowledge(snd, 601, 30 * MS)
     snd.on_window(299, 2, 601)
     assert sent(snd) == []
     snd.on_window(300, 3, 601)
@@ -247,7 +317,7 @@ def test_override_uses_what_there_is() -> None:
     snd = sender(wnd=10_000)
     snd.buffer.append(bytes(9_000))
     sent(snd)
-    snd.on_ack(9_001, 30 * MS, -1)
+    acknowledge(snd, 9_001, 30 * MS)
     snd.on_window(50, 2, 9_001)
     snd.buffer.append(bytes(500))
     assert sent(snd) == []
@@ -266,7 +336,7 @@ def test_nagle() -> None:
     snd.buffer.append(bytes(5))
     assert sent(snd) == [(11, 1011)]
     snd.buffer.append(bytes(10))
-    snd.on_ack(1011, 30 * MS, -1)
+    acknowledge(snd, 1011, 30 * MS)
     assert sent(snd) == [(1011, 1021)]
 
 
@@ -293,7 +363,7 @@ def test_fin_rides_on_the_last_octets() -> None:
     assert sent(snd) == [(1, 1001), (1001, 1502)]
     assert snd.fin_sent
     assert not snd.fin_acked
-    snd.on_ack(1502, 30 * MS, -1)
+    acknowledge(snd, 1502, 30 * MS)
     assert snd.fin_acked
 
 
@@ -318,12 +388,12 @@ def test_fin_needs_room_in_the_window() -> None:
     snd.buffer.append(bytes(100))
     snd.fin_wanted = True
     assert sent(snd) == [(1, 101)]
-    snd.on_ack(101, 30 * MS, -1)
+    acknowledge(snd, 101, 30 * MS)
     snd.on_window(0, 2, 101)
     assert sent(snd) == []
     assert snd.blocked_by_window
-    assert snd.probe() == (101, 102)
-    snd.on_ack(102, 50 * MS, -1)  # a probe of the FIN that was taken
+    assert snd.zero_window_probe() == (101, 102)
+    acknowledge(snd, 102, 50 * MS)  # a probe of the FIN that was taken
     assert snd.fin_acked
 
 
@@ -339,26 +409,26 @@ def lossy(segments: int = 8) -> Sender:
 
 def test_fast_retransmit_on_the_third_duplicate() -> None:
     snd = lossy()
-    snd.on_duplicate_ack(30 * MS)
+    duplicate_ack(snd, 30 * MS)
     assert sent(snd) == [(8001, 9001)]  # limited transmit (RFC 3042)
-    snd.on_duplicate_ack(30 * MS)
+    duplicate_ack(snd, 30 * MS)
     assert sent(snd) == [(9001, 10_001)]
-    snd.on_duplicate_ack(30 * MS)
+    duplicate_ack(snd, 30 * MS)
     assert sent(snd)[0] == (1, 1001)
-    assert snd.in_recovery
+    assert snd.repair.phase == RECOVERY
     assert snd.congestion.ssthresh == 4 * MSS  # half of what was in flight before those two
 
 
 def test_partial_ack_fills_the_next_hole() -> None:
     snd = lossy()
     for _ in range(3):
-        snd.on_duplicate_ack(30 * MS)
+        duplicate_ack(snd, 30 * MS)
     sent(snd)
-    snd.on_ack(3001, 40 * MS, -1)
+    acknowledge(snd, 3001, 40 * MS)
     assert sent(snd)[0] == (3001, 4001)
-    assert snd.in_recovery
-    snd.on_ack(snd.recover, 50 * MS, -1)
-    assert not snd.in_recovery
+    assert snd.repair.phase == RECOVERY
+    acknowledge(snd, snd.repair.recover, 50 * MS)
+    assert snd.repair.phase != RECOVERY
 
 
 def test_no_second_fast_retransmit_for_what_a_time_out_has_sent_again() -> None:
@@ -368,19 +438,22 @@ def test_no_second_fast_retransmit_for_what_a_time_out_has_sent_again() -> None:
     sent(snd, SECOND)
     before = snd.congestion.cwnd
     for _ in range(6):
-        snd.on_duplicate_ack(SECOND)
-    assert not snd.in_recovery
+        duplicate_ack(snd, SECOND)
+    assert snd.repair.phase != RECOVERY
     assert snd.congestion.cwnd == before
 
 
 def test_time_out_sends_all_again_as_the_window_opens() -> None:
+    """After the second; whether the first was needed is asked with new data (RFC 5682)."""
     snd = lossy()
     snd.on_retransmission_timeout(SECOND)
     assert sent(snd, SECOND) == [(1, 1001)]
-    snd.on_ack(1001, SECOND + 10 * MS, -1)
-    assert sent(snd, SECOND) == [(1001, 2001), (2001, 3001)]
-    snd.on_ack(8001, SECOND + 20 * MS, -1)  # the rest had arrived
-    assert all(start >= 8001 for start, _ in sent(snd, SECOND))
+    snd.on_retransmission_timeout(2 * SECOND)
+    assert sent(snd, 2 * SECOND) == [(1, 1001)]
+    acknowledge(snd, 1001, 2 * SECOND + 10 * MS)
+    assert sent(snd, 2 * SECOND) == [(1001, 2001), (2001, 3001)]
+    acknowledge(snd, 8001, 2 * SECOND + 20 * MS)  # the rest had arrived
+    assert all(start >= 8001 for start, _ in sent(snd, 2 * SECOND))
 
 
 def test_closed_window_is_no_congestion() -> None:
@@ -395,7 +468,7 @@ def test_closed_window_is_no_congestion() -> None:
 def test_lost_data_goes_before_new_data() -> None:
     snd = lossy()
     for _ in range(20):
-        snd.on_duplicate_ack(30 * MS)
+        duplicate_ack(snd, 30 * MS)
     first = sent(snd)
     assert first[0] == (1, 1001)
     assert all(start >= 8001 for start, _ in first[1:])
@@ -406,7 +479,7 @@ def test_idle_connection_starts_slowly_again() -> None:
     snd = sender(wnd=1 << 20, cwnd=50 * MSS)
     snd.buffer.append(bytes(50 * MSS))
     assert len(sent(snd)) == 50
-    snd.on_ack(snd.nxt, 30 * MS, -1)
+    acknowledge(snd, snd.nxt, 30 * MS)
     snd.buffer.append(bytes(50 * MSS))
     assert len(sent(snd, 10 * SECOND)) == 10
 
@@ -419,12 +492,12 @@ def test_timestamps_give_a_sample_where_karn_gives_none() -> None:
     srtt = snd.rtt.srtt
     snd.on_retransmission_timeout(SECOND)
     sent(snd, SECOND)
-    snd.on_ack(1001, SECOND + 30 * MS, -1)
+    acknowledge(snd, 1001, SECOND + 30 * MS)
     assert snd.rtt.srtt == srtt  # Karn
     snd = lossy(1)
     snd.on_retransmission_timeout(SECOND)
     sent(snd, SECOND)
-    snd.on_ack(1001, SECOND + 30 * MS, 30 * MS)  # the echo names the second
+    acknowledge(snd, 1001, SECOND + 30 * MS, 30 * MS)  # the echo names the second
     assert snd.rtt.srtt == srtt + (30 * MS - srtt) // 8
 
 
@@ -433,5 +506,5 @@ def test_echo_of_the_first_of_two_is_no_sample() -> None:
     srtt = snd.rtt.srtt
     snd.on_retransmission_timeout(SECOND)
     sent(snd, SECOND)
-    snd.on_ack(1001, SECOND + 30 * MS, SECOND + 10 * MS)
+    acknowledge(snd, 1001, SECOND + 30 * MS, SECOND + 10 * MS)
     assert snd.rtt.srtt == srtt

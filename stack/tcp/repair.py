@@ -1,0 +1,524 @@
+"""Loss recovery of one connection: what an ACK says about losses, and what is done about them.
+
+    OPEN      nothing is known to be lost
+    RECOVERY  a loss was found; what is lost is sent again, at the pace of proportional rate reduction
+    LOSS      the retransmission timer expired; slow start from one segment
+
+Where the peer reports what it holds, RACK finds the losses, and a tail loss probe asks when the line is silent
+(RFC 8985); RFC 6675's rule of three reports is not used beside it, as RFC 8985 9.2 demands. Without SACK, three
+duplicate ACKs and partial ACKs tell (RFC 5681, RFC 6582), and the first two duplicates let new data out (RFC 3042).
+
+A recovery may turn out to have been for nothing: the segment was only late. Then the window is given back, and what
+counted as lost counts as in flight again. Three things tell:
+
+    timestamps   the first ACK of what was sent again echoes the original (Eifel, RFC 3522)
+    D-SACK       everything that was sent again had arrived already (RFC 2883, RFC 3708)
+    F-RTO        after a time-out, and before anything else was sent again, originals are acknowledged (RFC 5682)
+"""
+
+from __future__ import annotations
+
+from stack.tcp.congestion import AckSummary, CongestionControl
+from stack.tcp.delivery import DeliveryRate
+from stack.tcp.inflation import Inflation
+from stack.tcp.prr import Prr
+from stack.tcp.rack import DUPLICATE_THRESHOLD, Rack
+from stack.tcp.recovery import ACKED, OUT, SACKED, Recovery, Sent
+from stack.tcp.rtt import RttEstimator
+from stack.tcp.timestamps import TICK
+from stack.tcp.tlp import TailLossProbe
+from stack.wire.units import NEVER, Duration, Time
+
+OPEN, RECOVERY, LOSS = 0, 1, 2
+
+F_RTO_SEGMENTS = 2  #: New segments that ask whether a time-out was needed (RFC 5682 2.1, step 2b).
+
+
+class AckNews:
+    """What one arriving ACK says, in the sender's numbers.
+
+    `una` and `nxt` are SND.UNA and SND.NXT before it. `echoed` is a sample of the round trip by the timestamps option,
+    or -1, and `echo_tick` the tick of our clock that it echoes, or -1. `duplicate` is RFC 5681's definition.
+    """
+
+    __slots__ = ("ack", "blocks", "duplicate", "echo_tick", "echoed", "nxt", "una")
+
+    def __init__(
+        self,
+        una: int,
+        ack: int,
+        nxt: int,
+        blocks: list[tuple[int, int]],
+        *,
+        duplicate: bool,
+        echoed: Duration,
+        echo_tick: int,
+    ) -> None:
+        self.una = una
+        self.ack = ack
+        self.nxt = nxt
+        self.blocks = blocks
+        self.duplicate = duplicate
+        self.echoed = echoed
+        self.echo_tick = echo_tick
+
+
+class Repair:
+    """Finds losses and steers the congestion window through their repair."""
+
+    __slots__ = (
+        "_dsacks_missing",
+        "_f_rto",
+        "_first_resent_tick",
+        "_flight_at_first",
+        "_inflation",
+        "_marks_count_from",
+        "_no_duplicates_below",
+        "_prr",
+        "_resent",
+        "_timed_out_una",
+        "_undo_cwnd",
+        "_undo_ssthresh",
+        "_undo_una",
+        "_undo_until",
+        "congestion",
+        "dupacks",
+        "force",
+        "mss",
+        "new_first",
+        "phase",
+        "rack",
+        "rate",
+        "records",
+        "recover",
+        "recoveries",
+        "reduced",
+        "reorder_at",
+        "rtt",
+        "sack",
+        "spurious",
+        "timeouts",
+        "tlp",
+    )
+
+    def __init__(self, rtt: RttEstimator, congestion: CongestionControl, mss: int) -> None:
+        self.records = Recovery()
+        self.rtt = rtt
+        self.congestion = congestion
+        self.mss = mss
+        self.sack = False
+        self.phase = OPEN
+        self.recover = 0  # RECOVERY and LOSS end when this is acknowledged
+        self.dupacks = 0
+        self._marks_count_from = 0  # SND.NXT when the window was last reduced for a mark
+        self.force = False  # one retransmission that no window holds back
+        self.new_first = 0  # segments of new data that go before what is lost (F-RTO)
+        self.reorder_at: Time = NEVER  # when RACK wants to look again
+        self.rack: Rack | None = None
+        self.tlp: TailLossProbe | None = None
+        self.rate = DeliveryRate()
+        self._prr: Prr | None = None
+        self._inflation: Inflation | None = None
+        self._f_rto = False
+        self._timed_out_una = -1
+        self._no_duplicates_below = 0  # RFC 6582 3.2, step 2: our own retransmissions cause duplicates below that
+        self._flight_at_first = 0  # FlightSize when the first duplicate came
+        self._undo_una = -1  # SND.UNA when the latest repair began; -1: it can't be undone any more
+        self._undo_cwnd = 0
+        self._undo_ssthresh = 0
+        self._undo_until = 0  # SND.NXT when the repair was over: an ACK beyond it says no more about the repair
+        self._resent: dict[int, tuple[int, int]] = {}  # what `_dsacks_missing` counts: start, end and how often
+        self._dsacks_missing = 0  # segments sent again, less those that the peer says it had
+        self._first_resent_tick = -1
+        self.reduced = False  # the window was; ECN tells the peer with the next new data (RFC 3168 6.1.2)
+        self.recoveries = 0
+        self.timeouts = 0
+        self.spurious = 0  # repairs that were undone
+
+    # Sending.
+
+    def use_sack(self) -> None:
+        """Both SYNs have permitted SACK."""
+        self.sack = True
+        self.rack = Rack()
+        self.tlp = TailLossProbe()
+
+    def on_sent(self, start: int, end: int, now: Time) -> None:
+        """New octets leave."""
+        pipe = self.records.pipe
+        self.rate.on_sent(self.records.on_sent(start, end, now), pipe, now)
+        if self._prr is not None:
+            self._prr.on_sent(end - start)
+
+    def on_resent(self, record: Sent, now: Time) -> None:
+        """A record leaves again."""
+        pipe = self.records.pipe
+        self.records.on_resent(record, now)
+        self.rate.on_sent(record, pipe, now)
+        self.force = False
+        if self._prr is not None:
+            self._prr.on_sent(record.size)
+        if self._undo_una >= 0:
+            self._dsacks_missing += 1
+            _, times = self._resent.get(record.start, (0, 0))
+            self._resent[record.start] = record.end, times + 1
+            if self._first_resent_tick < 0:
+                self._first_resent_tick = now // TICK
+
+    @property
+    def allowance(self) -> int:
+        """Octets that the congestion window lets out now; may be negative."""
+        allowed = self.congestion.cwnd - self.records.pipe
+        if not self.sack and self.phase == OPEN and self.dupacks:
+            # Limited transmit (RFC 3042): a segment for each of the first two duplicates, without a change of cwnd.
+            allowed += min(self.dupacks, DUPLICATE_THRESHOLD - 1) * self.mss
+        return allowed
+
+    @property
+    def probing(self) -> bool:
+        """Whether a tail loss probe is out whose answer is still awaited."""
+        return self.tlp is not None and self.tlp.end >= 0
+
+    def resend_first(self) -> None:
+        """The earliest of what is outstanding, if anything is, leaves again at once."""
+        first = self.records.first
+        if first is not None:
+            self.records.mark_lost(first)
+            self.force = True
+
+    # Acknowledgments.
+
+    def on_ack(self, news: AckNews, *, limited: bool, now: Time) -> None:
+        """Take an ACK in; `limited` says that the congestion window has stopped the latest attempt to send."""
+        records = self.records
+        acked = news.ack - news.una
+        flight = news.nxt - news.una
+        sacked_before = records.sacked_bytes
+        delivered = records.on_ack(news.ack) if acked else []
+        dsack = self._on_blocks(news, delivered)
+        amount = acked + records.sacked_bytes - sacked_before
+        sample = self._measure(delivered, news, amount, now)
+        if acked:
+            self.dupacks = 0
+        elif news.duplicate and (not self.sack or amount):
+            self.dupacks += 1
+            if self.dupacks == 1:
+                self._flight_at_first = flight
+        if acked and self.phase == OPEN and news.ack > self._undo_until:
+            self._undo_una = -1
+            self._resent.clear()
+        if self._is_spurious(news, delivered):
+            self._undo(news, now)
+        recovered = self.phase == RECOVERY and news.ack >= self.recover
+        if self.phase != OPEN and news.ack >= self.recover:
+            self._end(news, now)
+        lost = self._find_losses(news, acked, amount, now)
+        if dsack is not None or acked or news.duplicate:
+            self._on_probe_answered(news, dsack=dsack is not None, moved=acked > 0, amount=amount, now=now)
+        if not recovered or self.phase == RECOVERY:  # the ACK that ends a recovery sets the window and grows nothing
+            self._steer(news, acked, amount, flight, sample, limited=limited, lost=lost, now=now)
+
+    def _on_blocks(self, news: AckNews, delivered: list[Sent]) -> tuple[int, int] | None:
+        """Read SACK blocks into the scoreboard; adds to `delivered`. Returns the D-SACK block if there is one."""
+        if not self.sack or not news.blocks:
+            return None
+        dsack = None
+        first = news.blocks[0]
+        if first[1] <= news.ack or (len(news.blocks) > 1 and _within(first, news.blocks[1])):
+            dsack = first  # RFC 2883 4: below the ACK, or within the next block
+            self._take_back(*first)
+            if self.rack is not None:
+                self.rack.on_dsack(news.ack, news.nxt)
+        for left, right in sorted(news.blocks):  # or RACK would take the order of the report for reordering
+            if news.ack <= left < right <= news.nxt:  # others report what was never sent, or nothing
+                delivered.extend(self.records.on_sack(left, right))
+        return dsack
+
+    def _take_back(self, left: int, right: int) -> None:
+        """The peer has [left, right) twice. What of it was not sent again, the network has doubled (RFC 3708 3)."""
+        start = left
+        while start in self._resent:
+            end, times = self._resent[start]
+            if end > right:
+                break
+            if times > 1:
+                self._resent[start] = end, times - 1
+            else:
+                del self._resent[start]
+            self._dsacks_missing -= 1
+            start = end
+
+    def _measure(self, delivered: list[Sent], news: AckNews, amount: int, now: Time) -> Duration:
+        """Round-trip time, delivery rate, and RACK's variables; returns the sample of the round trip, or -1."""
+        sample: Duration = -1
+        resent_at: Time = -1
+        rack = self.rack
+        for record in delivered:
+            self.rate.on_delivered(record)
+            if record.transmissions > 1:
+                resent_at = max(resent_at, record.sent_at)
+            else:
+                sample = now - record.sent_at
+        if resent_at >= 0:
+            # Karn: none where one was sent twice, for the ACK may have waited for that. But the timestamps option
+            # tells which transmission is acknowledged (RFC 7323 4.1); one that names the first although a second
+            # was sent says how long an ACK was late, and not how far away the peer is.
+            sample = self._echoed(news) if news.echoed <= now - resent_at + TICK else -1
+        elif sample < 0 and news.ack > news.una:
+            sample = self._echoed(news)
+        if sample >= 0:
+            self.rtt.on_sample(sample, now)
+            if self.tlp is not None:
+                self.tlp.sampled = True
+        if rack is not None:
+            for record in delivered:
+                rack.on_delivered(record, self.rtt, news.echo_tick if record.state == ACKED else -1, now)
+        self.rate.sample(amount, max(self.rtt.minimum, 0), now)
+        return sample
+
+    def _echoed(self, news: AckNews) -> Duration:
+        """The sample by the timestamps option; not below the least, for a tick may be longer than a round trip."""
+        return max(news.echoed, self.rtt.minimum) if news.echoed >= 0 else -1
+
+    def _is_spurious(self, news: AckNews, delivered: list[Sent]) -> bool:
+        """Whether this ACK shows that the repair under way, or just over, was for nothing."""
+        if self._undo_una < 0:
+            return False
+        if news.ack > max(self._undo_una, news.una):
+            if 0 <= news.echo_tick < self._first_resent_tick:
+                return True  # Eifel
+            if self.phase == RECOVERY and self._first_resent_tick < 0:
+                return True  # what counted as lost has come before anything was sent again
+        if self._first_resent_tick >= 0 and self._dsacks_missing == 0:
+            return True
+        if not self._f_rto or self.phase != LOSS:
+            return False
+        if news.ack < self.recover and self._shows_original(delivered):
+            return True  # F-RTO, step 3b: an original arrives, although nothing behind the first was sent again
+        if news.duplicate:
+            self._f_rto = False  # a duplicate: the time-out was needed (steps 2a, 3a)
+            if not self.sack and news.una > self._timed_out_una:
+                # What was sent to ask still counts as in flight; let it not stand in the way (RFC 5682 2.1, step 3a).
+                self.congestion.cwnd = max(self.congestion.cwnd, 3 * self.mss)
+        elif not self.new_first:
+            self.new_first = F_RTO_SEGMENTS  # step 2b: ask with new data before anything else is sent again
+        return False
+
+    def _shows_original(self, delivered: list[Sent]) -> bool:
+        """Whether something of before the time-out, and never sent again, has arrived just now (RFC 5682 3.1)."""
+        if not self.sack and any(record.transmissions > 1 for record in delivered):
+            return False  # without reports, what lies behind the repaired hole may have been there for long
+        return any(record.transmissions == 1 and record.end <= self.recover for record in delivered)
+
+    def _undo(self, news: AckNews, now: Time) -> None:
+        self.spurious += 1
+        self._undo_until = news.nxt
+        if self.phase == RECOVERY and self.rack is not None:
+            self.rack.reordering_seen = True  # whatever told us: something came later than the window allows for
+            self.rack.on_dsack(news.ack, news.nxt)
+        self.congestion.on_undo(self._undo_cwnd, self._undo_ssthresh, now)
+        self.records.forgive_lost()
+        self._forget_repair()
+        self._undo_una = -1
+
+    def _end(self, news: AckNews, now: Time) -> None:
+        """Everything that was outstanding when the repair began has arrived."""
+        if self.phase == RECOVERY:
+            self.congestion.on_recovered(now)
+            if self._inflation is not None:
+                self.congestion.cwnd = self._inflation.at_end(self.congestion.ssthresh, news.nxt - news.ack, self.mss)
+        if self.rack is not None:
+            self.rack.on_recovered()
+        self._undo_until = news.nxt
+        self._forget_repair()
+
+    def _forget_repair(self) -> None:
+        self.phase = OPEN
+        self.force = False
+        self.new_first = 0
+        self._f_rto = False
+        self._prr = None
+        self._inflation = None
+        self.dupacks = 0
+
+    def _find_losses(self, news: AckNews, acked: int, amount: int, now: Time) -> bool:
+        """Mark what this ACK shows to be lost; begins a recovery. Returns whether there was anything."""
+        if self.rack is not None:
+            lost = self._rack_detect(now)
+        elif self.phase == RECOVERY:
+            lost = acked > 0  # a partial ACK shows the next hole (RFC 6582 3.2, step 3)
+            if lost:
+                self.resend_first()
+        else:
+            lost = (
+                self.phase == OPEN
+                and self.dupacks == DUPLICATE_THRESHOLD
+                and news.duplicate
+                and news.ack >= self._no_duplicates_below
+            )
+            if lost:
+                self.resend_first()
+        if lost and self.phase == OPEN:
+            self._begin_recovery(news.ack, news.nxt, amount, now)
+        return lost
+
+    def _rack_detect(self, now: Time) -> bool:
+        rack = self.rack
+        if rack is None or not len(self.records):
+            self.reorder_at = NEVER
+            return False
+        window = rack.reordering_window(self.records, self.rtt, repairing=self.phase != OPEN)
+        lost, self.reorder_at = rack.detect(self.records, window, now)
+        return lost
+
+    def _begin_recovery(self, una: int, nxt: int, amount: int, now: Time) -> None:
+        """A loss was found by an ACK that says `amount` octets have arrived."""
+        self._remember(una)
+        self.phase = RECOVERY
+        self.reduced = True
+        self.recover = nxt
+        self.recoveries += 1
+        self.force = True
+        flight = nxt - una
+        if self.tlp is not None:
+            self.tlp.end = -1  # RFC 8985 7.1: its loss is part of this recovery
+        # Without what limited transmit has let go meanwhile (RFC 5681 3.2, step 2).
+        before = self._flight_at_first if self.dupacks else flight
+        self.congestion.on_loss(before, now)
+        if self.sack:
+            # RecoverFS: what is out, less what was reported before, but with what this ACK has brought (RFC 9937 6).
+            self._prr = Prr(flight - self.records.sacked_bytes + amount)
+        else:
+            self._no_duplicates_below = nxt + 1
+            flight = before
+            self._inflation = Inflation(self.congestion.ssthresh, flight, self.mss)
+            self.congestion.cwnd = self._inflation.cwnd
+
+    def _remember(self, una: int) -> None:
+        """What to go back to if this turns out to be for nothing."""
+        self._undo_una = una
+        self._undo_cwnd = self.congestion.cwnd
+        self._undo_ssthresh = self.congestion.ssthresh
+        self._resent.clear()
+        self._dsacks_missing = 0
+        self._first_resent_tick = -1
+
+    def _on_probe_answered(self, news: AckNews, *, dsack: bool, moved: bool, amount: int, now: Time) -> None:
+        tlp = self.tlp
+        if tlp is not None and tlp.on_ack(news.ack, dsack=dsack, moved=moved, anything_sacked=amount > 0):
+            # The probe itself has repaired a loss: respond to it as to any other (RFC 8985 7.4.2).
+            if self.phase == OPEN:
+                self.congestion.on_loss(news.nxt - news.una, now)
+                self.congestion.on_recovered(now)
+                self.reduced = True
+
+    def _steer(
+        self,
+        news: AckNews,
+        acked: int,
+        amount: int,
+        flight: int,
+        sample: Duration,
+        *,
+        limited: bool,
+        lost: bool,
+        now: Time,
+    ) -> None:
+        """The congestion window after this ACK."""
+        congestion = self.congestion
+        if self._prr is not None:
+            self._follow(self._prr, amount, safe_ack=acked > 0 and not lost)
+        elif self._inflation is not None:
+            if acked:
+                self._inflation.on_partial_ack(acked, self.mss)
+            elif news.duplicate and not lost:
+                self._inflation.on_duplicate_ack(self.mss)
+            congestion.cwnd = self._inflation.cwnd
+        elif acked:
+            congestion.on_ack(
+                AckSummary(
+                    acked,
+                    flight,
+                    sample,
+                    not limited,
+                    delivered=amount,
+                    rate=self.rate.rate,
+                    una=news.ack,
+                    nxt=news.nxt,
+                    srtt=self.rtt.srtt,
+                ),
+                now,
+            )
+
+    def _follow(self, prr: Prr, amount: int, *, safe_ack: bool) -> None:
+        congestion = self.congestion
+        cwnd = prr.cwnd(amount, self.records.pipe, congestion.ssthresh, self.mss, safe_ack=safe_ack)
+        congestion.cwnd = max(cwnd, self.mss)
+
+    def on_mark(self, una: int, nxt: int, now: Time) -> None:
+        """A mark of congestion counts like a loss, once in a round trip, and nothing is sent again (RFC 3168 6.1.2).
+
+        Deviation: like Linux we go on with one segment a round trip when the window can't be reduced any more, where
+        the RFC would have the retransmission timer space them out.
+        """
+        if una < self._marks_count_from:
+            return
+        self._marks_count_from = nxt
+        self.reduced = True
+        if self.phase == OPEN:
+            self.congestion.on_ecn(nxt - una, now)
+            self._undo_una = -1
+
+    # Time-outs.
+
+    def on_reorder_timeout(self, una: int, nxt: int, now: Time) -> None:
+        """RACK's reordering window has passed for something (RFC 8985 6.2, step 5)."""
+        if not self._rack_detect(now):
+            return
+        if self.phase == OPEN:
+            self._begin_recovery(una, nxt, 0, now)
+        if self._prr is not None:
+            self._follow(self._prr, 0, safe_ack=True)  # one segment, or nothing would be sent before the time-out
+
+    def on_retransmission_timeout(self, una: int, nxt: int, *, says_congestion: bool, now: Time) -> None:
+        """The oldest data was not acknowledged in time (RFC 6298 5.4 to 5.6, RFC 8985 6.3)."""
+        self.rtt.back_off()
+        self.timeouts += 1
+        records = self.records
+        fresh = self.phase != LOSS or una != self._timed_out_una
+        was_open = self.phase == OPEN
+        first = records.first
+        if first is not None and first.state == SACKED:
+            records.forget_sacks()  # it should have been acknowledged: the peer has reneged (RFC 2018 8)
+        if says_congestion:
+            self.reduced = True
+            if self.phase == RECOVERY:
+                self.congestion.cwnd = self.congestion.ssthresh  # where it was to end: what PRR lets out says nothing
+            if fresh and (self.phase != RECOVERY or self._undo_una < 0):
+                self._remember(una)
+            # What is believed lost is in flight no more: the window bounds what is (RFC 5681 3.1, RFC 9438 4.6).
+            self.congestion.on_timeout(min(nxt - una, self.congestion.cwnd), fresh, now)
+        if self.rack is not None:
+            window = self.rack.reordering_window(records, self.rtt, repairing=True)
+            self.rack.mark_timed_out(records, window, now)
+        else:
+            records.mark_all_lost()
+        self._forget_repair()
+        self.phase = LOSS
+        self.recover = nxt
+        self.force = True
+        self._no_duplicates_below = nxt + 1
+        self._f_rto = was_open and says_congestion
+        self._timed_out_una = una
+        self.reorder_at = NEVER
+        if self.tlp is not None:
+            self.tlp.end = -1
+
+    def pending_probe(self) -> Sent | None:
+        """What a tail loss probe sends again: the last record, if it may still be on its way."""
+        last = self.records.last
+        return last if last is not None and last.state == OUT else None
+
+
+def _within(inner: tuple[int, int], outer: tuple[int, int]) -> bool:
+    return outer[0] <= inner[0] and inner[1] <= outer[1]
