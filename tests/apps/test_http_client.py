@@ -207,8 +207,14 @@ async def test_head_has_no_body(net: MakeNet) -> None:
     [
         ("HTTP/1.1 200 OK\nContent-Length: 10\n\nabc", "received 3 of 10 bytes"),
         ("HTTP/1.1 200 OK\nContent-Length: 10\n\n", "received 0 of 10 bytes"),
-        ("HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n5\nab", "received 2 bytes of more"),
-        ("HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n3\nabc\n", "received 3 bytes of more"),
+        (
+            "HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n5\nab",
+            "received 2 bytes, and then the connection ended within the body",
+        ),
+        (
+            "HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n3\nabc\n",
+            "received 3 bytes, and then the connection ended within the body",
+        ),
     ],
 )
 async def test_a_body_cut_short(net: MakeNet, answer: str, message: str) -> None:
