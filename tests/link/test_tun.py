@@ -420,7 +420,7 @@ def test_a_device_that_root_made_ready_needs_no_privilege(ipr):
     try:
         ipr.addr("add", index=index, address="10.9.0.1", prefixlen=24)
         ipr.link("set", index=index, state="up")
-        script = "import stack; print(stack.TunLink('ready0', kernel='10.9.0.1/24').name)"
+        script = "import stack; link = stack.TunLink('ready0', kernel='10.9.0.1/24'); print(link.name); link.close()"
         script += "; stack.TunLink('ready0', mtu=1400)"
         done = subprocess.run(
             ["unshare", "-Ur", sys.executable, "-c", script], capture_output=True, text=True, check=False
