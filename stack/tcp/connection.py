@@ -443,6 +443,7 @@ class Connection:
     def on_established(self, now: Time) -> None:
         """The handshake is complete."""
         self.connected = True
+        self.rtt.in_handshake = False
         self.timers.linger = NEVER
         if self.handshake_retries:
             self.rtt.on_handshake_loss()

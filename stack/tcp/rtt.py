@@ -14,7 +14,7 @@ from __future__ import annotations
 from stack.tcp.config import TcpOptions
 from stack.wire.units import MS, SECOND, Duration, Time, seconds
 
-SYN_MAX_RTO = 128 * SECOND  #: Before the first sample backoff may go on to 128 s: seven SYNs then take 255 s.
+SYN_MAX_RTO = 128 * SECOND  #: In the handshake backoff may go on to 128 s: seven SYNs then take 255 s.
 MINIMUM_WINDOW = 60 * SECOND  #: The least round trip is that of the last one or two of these.
 GRANULARITY = 1 * MS  #: G: the timers of Trio, and the timestamps option, are no finer.
 AFTER_LOST_SYN = 3 * SECOND  #: RFC 6298 5.7: the RTO for data when the SYN itself had to be sent again.
@@ -23,9 +23,10 @@ AFTER_LOST_SYN = 3 * SECOND  #: RFC 6298 5.7: the RTO for data when the SYN itse
 class RttEstimator:
     """SRTT, RTTVAR and RTO of one connection, in nanoseconds; `srtt` is -1 before the first sample."""
 
-    __slots__ = ("_earlier", "_window_ends", "max_rto", "min_rto", "minimum", "rto", "rttvar", "srtt")
+    __slots__ = ("_earlier", "_window_ends", "in_handshake", "max_rto", "min_rto", "minimum", "rto", "rttvar", "srtt")
 
     def __init__(self, options: TcpOptions) -> None:
+        self.in_handshake = True  # only a SYN is out
         self.srtt: Duration = -1
         self.rttvar: Duration = 0
         self.minimum: Duration = -1  # of the present window and the one before
@@ -55,7 +56,7 @@ class RttEstimator:
 
     def back_off(self) -> None:
         """The timer expired: double the RTO (RFC 6298 5.5)."""
-        self.rto = min(2 * self.rto, SYN_MAX_RTO if self.srtt < 0 else max(self.max_rto, self.rto))
+        self.rto = min(2 * self.rto, SYN_MAX_RTO if self.in_handshake else max(self.max_rto, self.rto))
 
     def on_handshake_loss(self) -> None:
         """The SYN timer had expired: data starts with 3 s, whatever backoff has made of it (RFC 6298 5.7)."""

@@ -81,6 +81,7 @@ def test_backoff_of_a_syn() -> None:
 def test_backoff_of_data() -> None:
     rtt = estimator()
     rtt.on_sample(100 * MS, 0)
+    rtt.in_handshake = False
     waits = []
     for _ in range(10):
         waits.append(rtt.rto // MS)
