@@ -14,7 +14,7 @@ from __future__ import annotations
 from stack.tcp import arrives, errors, transmit
 from stack.tcp.config import TcpOptions
 from stack.tcp.congestion import algorithm
-from stack.tcp.info import Info
+from stack.tcp.info import Info, snapshot
 from stack.tcp.negotiate import TIMESTAMP_BYTES, Agreement, Offer
 from stack.tcp.receiver import Receiver
 from stack.tcp.rtt import RttEstimator
@@ -41,7 +41,7 @@ from stack.tcp.timestamps import Timestamps
 from stack.wire.drop import Drop
 from stack.wire.packet import Buffer
 from stack.wire.segment import Segment
-from stack.wire.units import MS, NEVER, US, Duration, Time, seconds
+from stack.wire.units import MS, NEVER, Duration, Time, seconds
 
 Endpoint = tuple[bytes, int]
 """An address as raw bytes, and a port."""
@@ -547,57 +547,9 @@ class Connection:
             self.keepalive_owed = True
             self.timers.keepalive = now + seconds(options.keepalive_interval)
 
-    # Information.
-
     def info(self, now: Time) -> Info:
         """A snapshot in the names and units of `tcp_info`."""
-        snd, rcv, rtt, mss = self.snd, self.rcv, self.rtt, self.snd.mss
-        records = snd.repair.records
-        return Info(
-            state=self.state.ss,
-            congestion=snd.congestion.name,
-            rto=rtt.rto // US,
-            rtt=max(rtt.srtt, 0) // US,
-            rttvar=rtt.rttvar // US,
-            min_rtt=max(rtt.minimum, 0) // US,
-            snd_mss=mss,
-            rcv_mss=rcv.mss,
-            advmss=self.offer.mss,
-            snd_cwnd=snd.congestion.cwnd // mss,
-            snd_ssthresh=snd.congestion.ssthresh // mss,
-            snd_wnd=snd.wnd,
-            rcv_wnd=rcv.wnd,
-            rcv_space=rcv.limit,
-            snd_wscale=self.snd_shift,
-            rcv_wscale=rcv.shift,
-            timestamps=self.ts is not None,
-            sack=rcv.sack,
-            ecn=self.ecn,
-            unacked=-(-snd.flight // mss),
-            lost=-(-records.lost_bytes // mss),
-            sacked=records.sacked_segments,
-            reordering=snd.repair.rack.reordering_segments if snd.repair.rack is not None else 0,
-            delivered=snd.repair.rate.delivered,
-            delivery_rate=max(snd.repair.rate.rate, 0),
-            delivery_rate_app_limited=snd.repair.rate.is_app_limited,
-            pacing_rate=snd.pacing_rate if snd.paced else 0,
-            recoveries=snd.repair.recoveries,
-            timeouts=snd.repair.timeouts,
-            spurious=snd.repair.spurious,
-            retransmits=self.retries,
-            total_retrans=snd.retransmitted_segments,
-            segs_out=self.segs_out,
-            segs_in=self.segs_in,
-            data_segs_out=self.data_segs_out,
-            data_segs_in=self.data_segs_in,
-            bytes_sent=self.sent_bytes,
-            bytes_retrans=snd.retransmitted_bytes,
-            bytes_acked=min(max(snd.una - 1, 0), snd.buffer.end - 1),
-            bytes_received=rcv.received_bytes,
-            notsent_bytes=snd.buffer.end - min(snd.nxt, snd.buffer.end),
-            last_data_sent=(now - self.last_data_out) // MS if self.last_data_out >= 0 else -1,
-            last_data_recv=(now - self.last_data_in) // MS if self.last_data_in >= 0 else -1,
-        )
+        return snapshot(self, now)
 
     def __repr__(self) -> str:
         return f"<Connection {self.local} {self.remote} {self.state}>"

@@ -7,6 +7,12 @@ bytes, so the conversion is done here, at the door. Values in bytes have `bytes`
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from stack.wire.units import MS, US, Time
+
+if TYPE_CHECKING:
+    from stack.tcp.connection import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +66,54 @@ class Info:
     def as_dict(self) -> dict[str, int | str | bool]:
         """The same as a plain dict, for JSON."""
         return asdict(self)
+
+
+def snapshot(conn: Connection, now: Time) -> Info:
+    """What is true of a connection now."""
+    snd, rcv, rtt, mss = conn.snd, conn.rcv, conn.rtt, conn.snd.mss
+    records = snd.repair.records
+    return Info(
+        state=conn.state.ss,
+        congestion=snd.congestion.name,
+        rto=rtt.rto // US,
+        rtt=max(rtt.srtt, 0) // US,
+        rttvar=rtt.rttvar // US,
+        min_rtt=max(rtt.minimum, 0) // US,
+        snd_mss=mss,
+        rcv_mss=rcv.mss,
+        advmss=conn.offer.mss,
+        snd_cwnd=snd.congestion.cwnd // mss,
+        snd_ssthresh=snd.congestion.ssthresh // mss,
+        snd_wnd=snd.wnd,
+        rcv_wnd=rcv.wnd,
+        rcv_space=rcv.limit,
+        snd_wscale=conn.snd_shift,
+        rcv_wscale=rcv.shift,
+        timestamps=conn.ts is not None,
+        sack=rcv.sack,
+        ecn=conn.ecn,
+        unacked=-(-snd.flight // mss),
+        lost=-(-records.lost_bytes // mss),
+        sacked=records.sacked_segments,
+        reordering=snd.repair.rack.reordering_segments if snd.repair.rack is not None else 0,
+        delivered=snd.repair.rate.delivered,
+        delivery_rate=max(snd.repair.rate.rate, 0),
+        delivery_rate_app_limited=snd.repair.rate.is_app_limited,
+        pacing_rate=snd.pacing_rate if snd.paced else 0,
+        recoveries=snd.repair.recoveries,
+        timeouts=snd.repair.timeouts,
+        spurious=snd.repair.spurious,
+        retransmits=conn.retries,
+        total_retrans=snd.retransmitted_segments,
+        segs_out=conn.segs_out,
+        segs_in=conn.segs_in,
+        data_segs_out=conn.data_segs_out,
+        data_segs_in=conn.data_segs_in,
+        bytes_sent=conn.sent_bytes,
+        bytes_retrans=snd.retransmitted_bytes,
+        bytes_acked=min(max(snd.una - 1, 0), snd.buffer.end - 1),
+        bytes_received=rcv.received_bytes,
+        notsent_bytes=snd.buffer.end - min(snd.nxt, snd.buffer.end),
+        last_data_sent=(now - conn.last_data_out) // MS if conn.last_data_out >= 0 else -1,
+        last_data_recv=(now - conn.last_data_in) // MS if conn.last_data_in >= 0 else -1,
+    )
