@@ -22,10 +22,9 @@ L = 8  #: Segments that one ACK may add without pacing.
 class HyStart:
     """Rounds and their least round-trip times, during the first slow start of a connection."""
 
-    __slots__ = ("_baseline", "_css_rounds", "_current", "_last", "_round_end", "_samples", "done", "in_css")
+    __slots__ = ("_baseline", "_css_rounds", "_current", "_last", "_round_end", "_samples", "in_css")
 
     def __init__(self) -> None:
-        self.done = False
         self.in_css = False
         self._round_end = -1  # SND.NXT when this round began; -1: the first has not
         self._last: Duration = -1
@@ -64,7 +63,6 @@ class HyStart:
         if self.in_css:
             self._css_rounds += 1
             if self._css_rounds >= CSS_ROUNDS:
-                self.done = True
                 return True
         return False
 
