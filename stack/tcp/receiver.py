@@ -16,9 +16,10 @@ that sends nothing must find out itself, and afresh as queues fill, or it would 
 queue: by what the peer's segments echo of its ACKs, or else by how long a window takes to arrive.
 
 When to acknowledge: at once for what is out of order, duplicate, or fills a gap; at once for the first segments of
-a connection, whose sender is in slow start and counts ACKs; every second full segment; else after a short delay, in
-the hope that data or a window update can carry the ACK (3.8.6.3). Whatever a batch of segments asks for, at most one
-plain ACK comes of it, but each out-of-order arrival gets its own, because the peer counts duplicates.
+a connection, after a duplicate and after a long silence, for then the peer's window is small and grows by ACKs; every
+second full segment; else after a short delay, in the hope that data or a window update can carry the ACK (3.8.6.3).
+Whatever a batch of segments asks for, at most one plain ACK comes of it, but each out-of-order arrival gets its own,
+because the peer counts duplicates.
 """
 
 from __future__ import annotations
@@ -30,8 +31,7 @@ from stack.tcp.config import TcpOptions
 from stack.tcp.reassembly import Reassembly
 from stack.wire.units import Duration, Time
 
-QUICK_ACKS = 16  #: Segments acknowledged at once at the start; Linux' figure too.
-QUICK_AFTER_DUPLICATE = 2  #: And after a duplicate: the peer is repairing, and ACKs were lost. Linux' figure again.
+QUICK_ACKS = 16  #: Segments acknowledged at once when the peer's window is small; Linux' figure too.
 MAX_DUPLICATE_ACKS = 64  #: Out-of-order arrivals of one batch that get an ACK of their own.
 NO_FIN = -1
 
@@ -152,8 +152,12 @@ class Receiver:
     def on_old_text(self, start: int, end: int) -> None:
         """The octets [start, end) came that were here before: the peer has missed our ACK, or was too hasty."""
         self.duplicate = (start, end)
-        self.quick = max(self.quick, QUICK_AFTER_DUPLICATE)
+        self.quick = QUICK_ACKS  # the peer is repairing, and ACKs were lost
         self._owe_duplicate()
+
+    def on_silence(self) -> None:
+        """The next text comes more than an RTO after the last: the peer timed out or lay idle, and starts slowly."""
+        self.quick = QUICK_ACKS
 
     def on_fin(self, seq: int) -> bool:
         """The peer's FIN stands at `seq`; the first one that was seen decides.

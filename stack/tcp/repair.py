@@ -83,6 +83,7 @@ class Repair:
         "_undo_until",
         "congestion",
         "dupacks",
+        "flight_sent",
         "force",
         "mss",
         "new_first",
@@ -111,6 +112,9 @@ class Repair:
         self.recover = 0  # RECOVERY and LOSS end when this is acknowledged
         self.dupacks = 0
         self._marks_count_from = 0  # SND.NXT when the window was last reduced for a mark
+        # FlightSize when sending last stopped. ACKs come in batches, and nothing is sent in between: what the earlier
+        # ones of a batch have taken off was in flight, too, when the path lost something (RFC 5681 3.1).
+        self.flight_sent = 0
         self.force = False  # one retransmission that no window holds back
         self.new_first = 0  # segments of new data that go before what is lost (F-RTO)
         self.reorder_at: Time = NEVER  # when RACK wants to look again
@@ -203,7 +207,7 @@ class Repair:
         elif news.duplicate and (not self.sack or amount):
             self.dupacks += 1
             if self.dupacks == 1:
-                self._flight_at_first = flight
+                self._flight_at_first = max(flight, self.flight_sent)
         if acked and self.phase == OPEN and news.ack > self._undo_until:
             self._undo_una = -1
             self._resent.clear()
@@ -383,7 +387,7 @@ class Repair:
         if self.tlp is not None:
             self.tlp.end = -1  # RFC 8985 7.1: its loss is part of this recovery
         # Without what limited transmit has let go meanwhile (RFC 5681 3.2, step 2).
-        before = self._flight_at_first if self.dupacks else flight
+        before = self._flight_at_first if self.dupacks else max(flight, self.flight_sent)
         self.congestion.on_loss(before, now)
         if self.sack:
             # RecoverFS: what is out, less what was reported before, but with what this ACK has brought (RFC 9937 6).
@@ -408,7 +412,7 @@ class Repair:
         if tlp is not None and tlp.on_ack(news.ack, dsack=dsack, moved=moved, anything_sacked=amount > 0):
             # The probe itself has repaired a loss: respond to it as to any other (RFC 8985 7.4.2).
             if self.phase == OPEN:
-                self.congestion.on_loss(news.nxt - news.una, now)
+                self.congestion.on_loss(max(news.nxt - news.una, self.flight_sent), now)
                 self.congestion.on_recovered(now)
                 self.reduced = True
 
@@ -466,7 +470,7 @@ class Repair:
         self._marks_count_from = nxt
         self.reduced = True
         if self.phase == OPEN:
-            self.congestion.on_ecn(nxt - una, now)
+            self.congestion.on_ecn(max(nxt - una, self.flight_sent), now)
             self._undo_una = -1
 
     # Time-outs.

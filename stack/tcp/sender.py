@@ -119,6 +119,7 @@ class Sender:
         self.mss = mss
         self.repair.mss = mss
         self.repair.congestion = congestion
+        congestion.paced = self.paced
         if sack:
             self.repair.use_sack()
 
@@ -180,6 +181,7 @@ class Sender:
     def next_chunk(self, now: Time) -> tuple[int, int] | None:
         """The numbers [start, end) to send now, or None; recorded as sent."""
         repair = self.repair
+        repair.flight_sent = self.nxt - self.una
         self.blocked_by_window = False
         self.cwnd_limited = False
         self.pace_at = NEVER if not self.paced else self._next_pace(now)

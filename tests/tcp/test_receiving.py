@@ -8,8 +8,9 @@ import random
 import pytest
 
 from stack.tcp.config import TcpOptions
+from stack.tcp.receiver import QUICK_ACKS
 from stack.tcp.state import State
-from stack.wire.units import MS, SECOND
+from stack.wire.units import MS, SECOND, Duration
 from tests.support import states
 from tests.support.peer import Peer
 from tests.support.user import User
@@ -239,7 +240,7 @@ def _past_the_start(*, sack: bool = False) -> tuple[Peer, User, int]:
         peer.sends(text(start, FULL))
         start += FULL
         peer.takes()
-    peer.passes(SECOND)
+    peer.passes(100 * MS)  # shorter than an RTO
     peer.takes()
     user.reads(start - 1)
     peer.takes()
@@ -328,6 +329,45 @@ def test_disorder_is_acknowledged_at_once(sack: bool) -> None:
     assert [item.ack for item in peer.takes()] == [start + 400]
     peer.sends(text(start, 100))  # old
     assert [item.ack for item in peer.takes()] == [start + 400]
+
+
+def _quick(peer: Peer, start: int) -> int:
+    """How many of the next small segments, one after the other, are acknowledged at once."""
+    for number in range(30):
+        peer.sends(text(start + 100 * number, 100))
+        if not peer.takes():
+            return number
+    return 30
+
+
+def test_acks_are_quick_again_after_a_duplicate() -> None:
+    """The peer is repairing from a small window, and ACKs of ours were lost."""
+    peer, _, start = _past_the_start()
+    assert _quick(peer, start) == 0
+    peer.sends(text(1, 100))
+    peer.takes()
+    assert _quick(peer, start + 100) == QUICK_ACKS
+
+
+@pytest.mark.parametrize(("silence", "quick"), [(195 * MS, 0), (205 * MS, QUICK_ACKS)])
+def test_acks_are_quick_again_after_an_rto_of_silence(silence: Duration, quick: int) -> None:
+    """The peer has timed out or lay idle, and starts with a small window that grows by ACKs. The RTO is 200 ms."""
+    peer, _, start = _past_the_start()
+    peer.sends(text(start, 100))
+    peer.passes(silence)
+    peer.takes()
+    assert _quick(peer, start + 100) == quick
+
+
+def test_acks_are_not_quick_where_the_answer_carries_them() -> None:
+    peer, user, start = _past_the_start()
+    for number in range(5):
+        peer.sends(text(start + 10 * number, 10))
+        peer.sees_nothing()
+        user.write(10)
+        peer.sees(f"P. {1 + 10 * number}:{11 + 10 * number}(10) ack {start + 10 * number + 10}")
+        peer.sends(f". {start + 10 * number + 10}:{start + 10 * number + 10}(0) ack {11 + 10 * number}")
+        peer.sees_nothing(during=SECOND)
 
 
 def test_fin_is_acknowledged_at_once() -> None:

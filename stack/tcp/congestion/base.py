@@ -56,10 +56,10 @@ class CongestionControl:
 
     `mss` is the sender's maximum segment size in bytes without options, `cwnd` the congestion window, `ssthresh`
     the slow-start threshold (RFC 5681 2). `pacing_rate` is in bytes a second; 0 leaves it to the window and the
-    round-trip time. It matters only to connections that are paced.
+    round-trip time. It matters only to connections that are paced (`paced`, set by the connection).
     """
 
-    __slots__ = ("cwnd", "mss", "pacing_rate", "ssthresh")
+    __slots__ = ("cwnd", "mss", "paced", "pacing_rate", "ssthresh")
 
     name = "none"
 
@@ -67,6 +67,7 @@ class CongestionControl:
         self.mss = mss
         self.cwnd = self.initial_window
         self.ssthresh = INFINITE_SSTHRESH
+        self.paced = False
         self.pacing_rate = 0
 
     @property

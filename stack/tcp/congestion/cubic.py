@@ -98,7 +98,7 @@ class Cubic(CongestionControl):
             return
         ends = hystart.on_ack(summary.una, summary.nxt, summary.rtt)
         if not summary.app_limited:
-            self.cwnd += hystart.growth(summary.acked, self.mss, paced=self.pacing_rate > 0)
+            self.cwnd += hystart.growth(summary.acked, self.mss, paced=self.paced)
         if ends:
             self.ssthresh = self.cwnd
             self._hystart = None

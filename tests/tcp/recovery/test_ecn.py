@@ -351,3 +351,13 @@ def test_mark_means_nothing_where_it_was_not_agreed_on() -> None:
     _marked(peer, "P. 1:1001(1000) ack 1")
     seen = peer.sees(". 1:1(0) ack 1001")
     assert not seen.flags & (ECE | SYN)
+
+
+def test_echo_at_the_end_of_a_batch_counts_the_whole_flight() -> None:
+    """Half of ten segments is left, and not half of what the ACKs before in the batch have left over."""
+    peer, user = _agreed()
+    user.write(60_000)
+    assert len(starts(peer.takes())) == 10
+    peer.passes(RTT)
+    peer.sends(*[f". 1:1(0) ack {1001 + 1000 * number}" for number in range(7)], ".E 1:1(0) ack 8001")
+    assert ssthresh(user) == 5

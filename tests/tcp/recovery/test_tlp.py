@@ -159,6 +159,16 @@ def test_probe_that_repaired_a_loss_counts_as_congestion() -> None:
     assert cwnd(user) <= before // 2 + 1
 
 
+def test_loss_that_the_probe_repaired_is_one_of_the_whole_flight() -> None:
+    """4 was lost, five more segments are out, and the ACKs for all come in one batch."""
+    peer, user = opened(5000)
+    peer.sees("P. 4001:5001(1000) ack 1", after=PTO)
+    user.write(5000)
+    assert len(starts(peer.takes())) == 5
+    peer.sends(*[f". 1:1(0) ack {1001 + 1000 * number}" for number in range(10)])
+    assert ssthresh(user) == 5
+
+
 # RFC8985-14
 def test_probe_that_repaired_nothing_counts_for_nothing() -> None:
     """A D-SACK: 4 had arrived, only the ACK was late or lost."""

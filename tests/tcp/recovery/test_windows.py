@@ -46,6 +46,19 @@ def test_silly_acks_let_nothing_more_go() -> None:
     assert user.conn.snd.nxt == before
 
 
+@pytest.mark.parametrize("sack", [True, False])
+def test_acks_of_one_batch_do_not_shrink_what_was_in_flight(sack: bool) -> None:
+    """Ten segments were out when the sixth was lost. Five ACKs and three duplicates are read at once: FlightSize is
+    what was out before, for nothing could follow in between."""
+    peer, user = opened(60_000, sack=sack)
+    peer.passes(RTT)
+    acks = [f". 1:1(0) ack {1001 + MSS * number}" for number in range(5)]
+    blocks = [f" <sack {segment(6, count)}>" if sack else "" for count in (1, 2, 3)]
+    peer.sends(*acks, *[f". 1:1(0) ack 5001{block}" for block in blocks])
+    peer.takes()
+    assert ssthresh(user) == 5
+
+
 # RFC5681-06
 @pytest.mark.parametrize("congestion", ["newreno", "cubic"])
 def test_lost_syn_leaves_one_segment(congestion: str) -> None:
