@@ -21,6 +21,7 @@ import errno
 from collections import deque
 from collections.abc import Callable
 
+from stack.host import arrival
 from stack.host.counters import Counters
 from stack.host.echo import HOP_LIMIT, Complaint, Echo, Ping
 from stack.host.handshakes import Handshakes
@@ -39,11 +40,11 @@ from stack.tcp.listener import Listener
 from stack.tcp.negotiate import header_bytes, offer
 from stack.tcp.seq import MASK
 from stack.tcp.state import CLOSED, SYN_SENT, TIME_WAIT, Event, State
-from stack.wire import ip, tcp
+from stack.wire import ip
 from stack.wire.address import format_endpoint, is_multicast, parse_address
 from stack.wire.drop import Drop, WireError
 from stack.wire.ip import PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, IPHeader
-from stack.wire.packet import VERIFY, Packet
+from stack.wire.packet import Packet
 from stack.wire.segment import ACK, RST, Segment
 from stack.wire.units import Time
 
@@ -57,14 +58,18 @@ class Host:
     """One host on one point-to-point link.
 
     `secret` (at least 16 octets, random) keys sequence numbers, ports and timestamp offsets; `mtu` is the link's in
-    bytes; `options` are the defaults of all connections. `trace`, when set, is called with a `TraceEvent` for every
-    segment; `on_fault` with an exception of our own that ended a connection.
+    bytes; `options` are the defaults of all connections. `max_payload` is how many octets of text the link takes in
+    one super-frame, which it cuts into segments; 0 where it cuts none. `trace`, when set, is called with a `TraceEvent`
+    for every segment; `on_fault` with an exception of our own that ended a connection.
     """
 
-    def __init__(self, *, secret: bytes, mtu: int = 1500, options: TcpOptions | None = None) -> None:
+    def __init__(
+        self, *, secret: bytes, mtu: int = 1500, options: TcpOptions | None = None, max_payload: int = 0
+    ) -> None:
         if mtu < MIN_MTU:
             raise ValueError(f"an MTU of {mtu} is less than {MIN_MTU}")
         self.mtu = mtu
+        self.max_payload = max_payload
         self.options = options if options is not None else TcpOptions()
         self.counters = Counters()
         self.on_fault: Callable[[BaseException], None] | None = None
@@ -115,15 +120,14 @@ class Host:
             self.counters.drop(refusal.reason)
 
     def _receive(self, packet: Packet, now: Time) -> None:
-        frame = packet.frame()
-        header = ip.decode(frame)
+        packet = arrival.prepared(packet)
+        frame = packet.head
+        header = ip.decode(frame, len(packet))
         self._check_addresses(header)
         if header.fragment:
             raise WireError(Drop.FRAGMENT)
         if header.protocol == PROTO_TCP:
-            if packet.csum == VERIFY and not tcp.checksum_ok(frame, header):
-                raise WireError(Drop.BAD_CHECKSUM, "TCP")
-            seg = tcp.decode(frame, header.start, header.end)
+            seg = arrival.segment(packet, header)
             seg.ecn = header.traffic_class & 3
             self._on_segment(header.src + header.dst + frame[header.start : header.start + 4], header, seg, now)
         elif header.protocol == (PROTO_ICMP if header.version == 4 else PROTO_ICMPV6):
@@ -141,7 +145,7 @@ class Host:
             raise WireError(Drop.BROADCAST if group else Drop.NOT_FOR_US)
 
     def _on_segment(self, key: bytes, header: IPHeader, seg: Segment, now: Time) -> None:
-        self.counters.segments_in += 1
+        self.counters.segments_in += seg.segments
         if seg.flags & RST:
             self.counters.resets_in += 1
         local, remote = (header.dst, seg.dst_port), (header.src, seg.src_port)
@@ -345,6 +349,7 @@ class Host:
             options=options,
             drops=self.counters.by_reason,
             key=key,
+            max_payload=self.max_payload,
         )
 
     def listen(

@@ -51,7 +51,7 @@ class Output:
 
     def _encode(self, local: Endpoint, remote: Endpoint, seg: Segment, options: TcpOptions) -> Packet:
         counters = self.counters
-        counters.segments_out += 1
+        counters.segments_out += seg.segments
         if seg.flags & RST:
             counters.resets_out += 1
         source, target = local[0], remote[0]
@@ -60,7 +60,7 @@ class Output:
         head = ip.encode(
             source, target, PROTO_TCP, length, hop_limit=options.ttl, traffic_class=options.dscp << 2 | seg.ecn
         )
-        return Packet(head + header, seg.parts, csum=PARTIAL)
+        return Packet(head + header, seg.parts, seg.gso_size, PARTIAL)
 
     def queue(
         self, local: Endpoint, remote: Endpoint, seg: Segment, now: Time, state: State, options: TcpOptions

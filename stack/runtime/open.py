@@ -60,7 +60,7 @@ async def open_host(
     written.
     """
     try:
-        core = Host(secret=os.urandom(32), mtu=link.mtu, options=options)
+        core = Host(secret=os.urandom(32), mtu=link.mtu, options=options, max_payload=link.max_payload)
         _add_addresses(core, link, [addresses] if isinstance(addresses, str) else addresses)
         if capture is not None:
             link = CaptureLink(link, capture)

@@ -23,6 +23,8 @@ MOST_SEGMENTS_RARELY = 1500  #: In one seed of twelve.
 GRACE: Duration = 120 * SECOND  #: After the end of all faults, beside the transfer's own time.
 LONGEST_OUTAGE: Duration = 120 * SECOND
 
+MAX_PAYLOADS = (0, 0, 4000, 65_000)
+
 T = TypeVar("T")
 
 
@@ -89,6 +91,7 @@ class Drawn:
     talks: tuple[Talk, Talk]
     faults_end: Time  #: T.
     bound: Time  #: When everything must be over.
+    max_payloads: tuple[int, int] = (0, 0)  #: The largest super-frames that the hosts may send; 0: none.
 
     @property
     def aborts(self) -> bool:
@@ -108,6 +111,7 @@ class Drawn:
             "seed": self.seed,
             "ipv6": self.v6,
             "mtus": list(self.mtus),
+            "max_payloads": list(self.max_payloads),
             "options": [_differences(options, TcpOptions()) for options in self.options],
             "isns": [f"{isn:#x}" if isn >= 0 else None for isn in self.isns],
             "paths": [_differences(path, PathConfig()) for path in self.paths],
@@ -146,18 +150,21 @@ def draw(seed: int) -> Drawn:
     if dice.chance(0.3):
         options = (options[0], options[0])
     talks = _talks(dice, mtus, options, faults_end)
+    isns = _isns(dice)
     return Drawn(
         seed=seed,
         v6=v6,
         mtus=mtus,
         options=options,
-        isns=_isns(dice),
+        isns=isns,
         paths=paths,
         healed=(healed, back),
         narrow=narrow,
         talks=talks,
         faults_end=faults_end,
         bound=faults_end + GRACE + _own_time(talks, mtus, options, (healed, back)),
+        # Drawn last: what is drawn before stays as it was before there were super-frames.
+        max_payloads=(dice.pick(MAX_PAYLOADS), dice.pick(MAX_PAYLOADS)),
     )
 
 

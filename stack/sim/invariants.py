@@ -186,8 +186,9 @@ class _Talk:
         if seg.size > max(room, 1):  # 1: a probe
             return f"{seg.size} octets into a window of {room}"
         limit = max(theirs.mss or self.default_mss, MIN_MSS)
-        if seg.size + tcp.option_length(seg) > limit:
-            return f"{seg.size} octets and options of {tcp.option_length(seg)} to a peer that takes {limit}"
+        size = seg.gso_size or seg.size  # of one segment, if there are several in a super-frame
+        if size + tcp.option_length(seg) > limit:
+            return f"{size} octets and options of {tcp.option_length(seg)} to a peer that takes {limit}"
         return ""
 
     def _on_window(self, index: int, seg: Segment, ours: Segment, theirs: Segment) -> str:

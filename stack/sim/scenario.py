@@ -3,7 +3,7 @@
     title = "A megabyte over a lossy path"
     limit = "60s"                               # give up after that (default: an hour)
 
-    [hosts.client]                              # addresses, mtu, tcp (fields of TcpOptions): all may be left out
+    [hosts.client]                              # addresses, mtu, max_payload, tcp (fields of TcpOptions): all optional
     [hosts.server]
     tcp = { congestion = "newreno" }
 
@@ -141,9 +141,10 @@ def _build(scenario: Scenario, reader: _Reader) -> None:
 def _add_host(world: World, name: str, reader: _Reader) -> None:
     addresses = reader.take("addresses", list, [])
     mtu = reader.take("mtu", int, 1500)
+    max_payload = reader.take("max_payload", int, 0)
     options = _options(reader, "tcp")
     reader.finish()
-    _at(reader.where, world.host, name, *map(str, addresses), mtu=mtu, options=options)
+    _at(reader.where, world.host, name, *map(str, addresses), mtu=mtu, max_payload=max_payload, options=options)
 
 
 def _add_pipe(world: World, reader: _Reader) -> tuple[Any, Any]:

@@ -133,7 +133,9 @@ class Soak:
     def _host(self, index: int) -> SimHost:
         drawn = self.drawn
         name = ("client", "server")[index]
-        host = self.world.host(name, options=drawn.options[index], mtu=drawn.mtus[index])
+        host = self.world.host(
+            name, options=drawn.options[index], mtu=drawn.mtus[index], max_payload=drawn.max_payloads[index]
+        )
         if drawn.isns[index] >= 0:
             host.epoch = self._epoch(index)
         host.inspect = self._inspector.check_host

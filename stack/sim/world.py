@@ -83,11 +83,15 @@ class World:
         *addresses: str,
         options: TcpOptions | None = None,
         mtu: int = 1500,
+        max_payload: int = 0,
         epoch: Duration = 0,
     ) -> SimHost:
-        """A host; without addresses (`10.0.0.1/24`) it gets one of each family. Its clock starts at `epoch`."""
+        """A host; without addresses (`10.0.0.1/24`) it gets one of each family. Its clock starts at `epoch`.
+
+        With `max_payload` it sends super-frames of so many octets at most, which its pipe cuts into segments.
+        """
         number = len(self.nodes) + 1
-        core = Host(secret=self.secret(name), mtu=mtu, options=options)
+        core = Host(secret=self.secret(name), mtu=mtu, options=options, max_payload=max_payload)
         for cidr in addresses or (_default_cidr(number, v6) for v6 in (False, True)):
             core.add_address(cidr)
         host = SimHost(name, self.agenda, core, epoch)

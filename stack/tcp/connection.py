@@ -78,6 +78,7 @@ class Connection:
         "last_data_out",
         "last_echo",
         "local",
+        "max_payload",
         "mss_limit",
         "offer",
         "old_acks_at",
@@ -124,6 +125,7 @@ class Connection:
         options: TcpOptions,
         drops: dict[Drop, int],
         key: bytes = b"",
+        max_payload: int = 0,
     ) -> None:
         self.local = local
         self.remote = remote
@@ -132,6 +134,7 @@ class Connection:
         self.irs = 0
         self.offer = offer
         self.mss_limit = mss_limit  # what the IP layer can send in one packet, less the fixed headers (MUST-16)
+        self.max_payload = max_payload  # octets that the link takes in a super-frame; 0: it cuts none
         self.ts_offset = ts_offset
         self.options = options
         self.drops = drops
@@ -349,7 +352,7 @@ class Connection:
 
     def on_segment(self, seg: Segment, now: Time) -> None:
         """SEGMENT ARRIVES (3.10.7)."""
-        self.segs_in += 1
+        self.segs_in += seg.segments
         arrives.segment_arrives(self, seg, now)
 
     def on_timeout(self, now: Time) -> None:
@@ -395,7 +398,7 @@ class Connection:
         """The next segment that should leave now, or None."""
         seg = transmit.next_segment(self, now)
         if seg is not None:
-            self.segs_out += 1
+            self.segs_out += seg.segments
         return seg
 
     # What the steps of 3.10.7 share.
@@ -438,7 +441,8 @@ class Connection:
         self.rcv.shift = agreement.rcv_shift
         self.rcv.limit = max(self.rcv.limit, 2 << agreement.rcv_shift)  # less can't be said in scaled units
         self.rcv.sack = agreement.sack
-        self.snd.agree(algorithm(self.options.congestion)(mss), mss, sack=agreement.sack)
+        controller = algorithm(self.options.congestion)(mss)
+        self.snd.agree(controller, mss, sack=agreement.sack, max_payload=self.max_payload)
 
     def on_established(self, now: Time) -> None:
         """The handshake is complete."""

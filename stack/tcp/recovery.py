@@ -16,6 +16,10 @@ This module keeps the books. Who is lost is decided elsewhere: by time (`stack.t
 holds, by counting duplicates (`stack.tcp.repair`) where it doesn't. SYN and FIN take one number each and are recorded
 like octets, so that they are repaired like octets.
 
+A record may stand for a burst of several segments that left as one super-frame. The network handles those one by
+one, so a burst is cut where the peer acknowledges or reports a part of it: between its segments and nowhere else, or
+reports of single octets could make us keep a record for each. The pieces stay together in the order of transmissions.
+
 The scoreboard remembers the reported ranges beside the records, so that a report that repeats itself, as SACK options
 do, costs nothing but a bisection, however much it covers (CVE-2019-11478).
 """
@@ -36,10 +40,11 @@ COMPACT = 256  #: Forgotten records leave their list so many at a time.
 
 
 class Sent:
-    """One transmission: the numbers [start, end), when it was last sent, and how often.
+    """One segment or a burst of them: the numbers [start, end), when it was last sent, and how often.
 
-    `delivered`, `delivered_at`, `first_sent_at` and `app_limited` are what the connection had delivered when this left:
-    the ground of the delivery-rate sample that its acknowledgment gives.
+    `transmission` numbers what has left, in order; all pieces of a burst have the number of the burst. `delivered`,
+    `delivered_at`, `first_sent_at` and `app_limited` are what the connection had delivered when this left: the ground
+    of the delivery-rate sample that its acknowledgment gives.
     """
 
     __slots__ = (
@@ -51,6 +56,7 @@ class Sent:
         "sent_at",
         "start",
         "state",
+        "transmission",
         "transmissions",
     )
 
@@ -59,6 +65,7 @@ class Sent:
         self.end = end
         self.sent_at = sent_at
         self.transmissions = 1
+        self.transmission = 0  # its number
         self.state = OUT
         self.delivered = 0
         self.delivered_at: Time = 0
@@ -82,10 +89,12 @@ class Recovery:
         "_lefts",
         "_lost",
         "_order",
+        "_order_start",
         "_records",
         "_rights",
         "_starts",
         "lost_bytes",
+        "mss",
         "outstanding",
         "sacked_bytes",
         "sacked_segments",
@@ -98,7 +107,11 @@ class Recovery:
         self._lefts: list[int] = []  # the reported ranges, disjoint and in order
         self._rights: list[int] = []
         self._lost: list[int] = []  # a heap of starts; those not lost any more are skipped
-        self._order: deque[tuple[Time, Sent]] = deque()  # transmissions in order of time; outdated ones are skipped
+        # What has left, in order of time: one record each, or the pieces into which it was cut since. Those that are
+        # not OUT, or have left again, are skipped. The first has the number `_order_start`.
+        self._order: deque[list[Sent]] = deque()
+        self._order_start = 0
+        self.mss = 1 << 30  # octets in a segment: where bursts may be cut
         self.outstanding = 0
         self.sacked_bytes = 0
         self.sacked_segments = 0
@@ -144,7 +157,8 @@ class Recovery:
         record = Sent(start, end, now)
         self._records.append(record)
         self._starts.append(start)
-        self._order.append((now, record))
+        record.transmission = self._order_start + len(self._order)
+        self._order.append([record])
         self.outstanding += end - start
         return record
 
@@ -153,7 +167,8 @@ class Recovery:
         self._set(record, OUT)
         record.sent_at = now
         record.transmissions += 1
-        self._order.append((now, record))
+        record.transmission = self._order_start + len(self._order)
+        self._order.append([record])
 
     def next_lost(self) -> Sent | None:
         """The earliest record that is lost; it stays queued until `on_resent`."""
@@ -185,11 +200,16 @@ class Recovery:
             record.transmissions = max(record.transmissions, *(other.transmissions for other in joined))
             del self._records[first:last], self._starts[first:last]
 
-    def split(self, record: Sent, size: int) -> None:
-        """Cut a record down to `size` octets; the rest stays behind it, in the same state."""
+    def split(self, record: Sent, size: int) -> Sent:
+        """Cut a record down to `size` octets; the rest, which is returned, stays behind it in the same state."""
         index = bisect_left(self._starts, record.start, self._head)
+        segments = self._segments(record)
         rest = Sent(record.start + size, record.end, record.sent_at)
         rest.transmissions = record.transmissions
+        rest.transmission = record.transmission
+        if record.transmission >= self._order_start:
+            pieces = self._order[record.transmission - self._order_start]
+            pieces.insert(pieces.index(record) + 1, rest)
         rest.state = record.state
         rest.delivered, rest.delivered_at = record.delivered, record.delivered_at
         rest.first_sent_at, rest.app_limited = record.first_sent_at, record.app_limited
@@ -199,7 +219,12 @@ class Recovery:
         if rest.state == LOST:
             heapq.heappush(self._lost, rest.start)
         elif rest.state == SACKED:
-            self.sacked_segments += 1
+            self.sacked_segments += self._segments(record) + self._segments(rest) - segments
+        return rest
+
+    def _segments(self, record: Sent) -> int:
+        """In how many segments a record travels; with a SYN or FIN on it the last may be one longer."""
+        return max(1, (record.end - record.start + self.mss - 2) // self.mss)
 
     # Losses.
 
@@ -232,37 +257,42 @@ class Recovery:
 
     def _sort_anew(self) -> None:
         """Records are OUT again whose transmissions had been taken out of the order."""
-        out = [record for record in self if record.state == OUT]
-        self._order = deque((record.sent_at, record) for record in sorted(out, key=_by_transmission))
+        out = sorted((record for record in self if record.state == OUT), key=_by_transmission)
+        self._order_start += len(self._order)
+        self._order = deque([record] for record in out)
+        for number, record in enumerate(out, self._order_start):
+            record.transmission = number
 
     def earliest_transmissions(self) -> Iterator[Sent]:
         """Records that are OUT, the one sent longest ago first; stop reading at the first that is of no interest."""
         order = self._order
         while order:
-            sent_at, record = order[0]
-            if record.state != OUT or record.sent_at != sent_at:
-                order.popleft()
-                continue
-            yield record
-            if record.state == OUT:
-                return  # it was left as it is: so are those sent later
+            for record in order[0]:
+                if record.state == OUT and record.transmission == self._order_start:
+                    yield record
+                    if record.state == OUT:
+                        return  # it was left as it is: so are those sent later
             order.popleft()
+            self._order_start += 1
 
     # Acknowledgments.
 
     def on_ack(self, una: int) -> list[Sent]:
         """Everything before `una` has arrived; returns the records that this ends and that were not SACKED before.
 
-        A record of which only the head is acknowledged is shortened.
+        Of a burst the head is cut off; a segment of which only the head is acknowledged is shortened.
         """
         delivered: list[Sent] = []
         records, head = self._records, self._head
         while head < len(records):
             record = records[head]
             if record.end > una:
-                if record.start < una:
+                if record.start >= una:
+                    break
+                if record.end - record.start <= self.mss + 1:
                     self._shorten(head, una)
-                break
+                    break
+                self.split(record, una - record.start)
             if record.state != SACKED:
                 delivered.append(record)
             self.outstanding -= record.end - record.start
@@ -273,11 +303,19 @@ class Recovery:
             head = 0
         self._head = head
         order = self._order
-        while order and (order[0][1].state != OUT or order[0][1].sent_at != order[0][0]):
+        while order and self._is_over(order[0]):
             order.popleft()
+            self._order_start += 1
         if self._rights and self._lefts[0] < una:
             self._forget_ranges(una)
         return delivered
+
+    def _is_over(self, transmission: list[Sent]) -> bool:
+        """Whether nothing of the first transmission is in the network any more."""
+        for record in transmission:  # noqa: SIM110  (a generator costs more)
+            if record.state == OUT and record.transmission == self._order_start:
+                return False
+        return True
 
     def on_sack(self, left: int, right: int) -> list[Sent]:
         """The peer holds [left, right); returns the records that are SACKED now and were not before."""
@@ -309,7 +347,21 @@ class Recovery:
             record = self._records[index]
             if record.start >= end:
                 return
-            if record.state != SACKED and left <= record.start and record.end <= right:
+            if record.state != SACKED and (left > record.start or record.end > right):
+                if record.end - record.start <= self.mss + 1:
+                    index += 1
+                    continue
+                if left > record.start:
+                    head = (left - record.start + self.mss - 1) // self.mss * self.mss
+                    if head < record.end - record.start:
+                        self.split(record, head)
+                    index += 1
+                    continue
+                whole = (right - record.start) // self.mss * self.mss
+                if not whole:
+                    return
+                self.split(record, whole)
+            if record.state != SACKED:
                 self._set(record, SACKED)
                 fresh.append(record)
             index += 1
@@ -339,12 +391,12 @@ class Recovery:
             self.lost_bytes -= size
         elif before == SACKED:
             self.sacked_bytes -= size
-            self.sacked_segments -= 1
+            self.sacked_segments -= self._segments(record)
         if state == LOST:
             self.lost_bytes += size
         elif state == SACKED:
             self.sacked_bytes += size
-            self.sacked_segments += 1
+            self.sacked_segments += self._segments(record)
         record.state = state
 
 

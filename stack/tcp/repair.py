@@ -69,6 +69,7 @@ class Repair:
     __slots__ = (
         "_dsacks_missing",
         "_f_rto",
+        "_first_resent",
         "_first_resent_tick",
         "_flight_at_first",
         "_inflation",
@@ -78,6 +79,7 @@ class Repair:
         "_resent",
         "_timed_out_una",
         "_undo_cwnd",
+        "_undo_recovery",
         "_undo_ssthresh",
         "_undo_una",
         "_undo_until",
@@ -130,9 +132,11 @@ class Repair:
         self._undo_una = -1  # SND.UNA when the latest repair began; -1: it can't be undone any more
         self._undo_cwnd = 0
         self._undo_ssthresh = 0
+        self._undo_recovery = False  # whether it was a fast recovery, and not a time-out
         self._undo_until = 0  # SND.NXT when the repair was over: an ACK beyond it says no more about the repair
         self._resent: dict[int, tuple[int, int]] = {}  # what `_dsacks_missing` counts: start, end and how often
-        self._dsacks_missing = 0  # segments sent again, less those that the peer says it had
+        self._dsacks_missing = 0  # octets sent again, less those that the peer says it had
+        self._first_resent = -1  # what this repair sent again first, and in which tick of our clock; -1: nothing yet
         self._first_resent_tick = -1
         self.reduced = False  # the window was; ECN tells the peer with the next new data (RFC 3168 6.1.2)
         self.recoveries = 0
@@ -142,7 +146,7 @@ class Repair:
     # Sending.
 
     def use_sack(self) -> None:
-        """Both SYNs have permitted SACK."""
+        """Both SYNs have permitted SACK; `mss` is known."""
         self.sack = True
         self.rack = Rack()
         self.tlp = TailLossProbe()
@@ -163,10 +167,11 @@ class Repair:
         if self._prr is not None:
             self._prr.on_sent(record.size)
         if self._undo_una >= 0:
-            self._dsacks_missing += 1
+            self._dsacks_missing += record.size
             _, times = self._resent.get(record.start, (0, 0))
             self._resent[record.start] = record.end, times + 1
             if self._first_resent_tick < 0:
+                self._first_resent = record.start
                 self._first_resent_tick = now // TICK
 
     @property
@@ -187,6 +192,8 @@ class Repair:
         """The earliest of what is outstanding, if anything is, leaves again at once."""
         first = self.records.first
         if first is not None:
+            if first.size > self.mss + 1:
+                self.records.split(first, self.mss)
             self.records.mark_lost(first)
             self.force = True
 
@@ -241,16 +248,18 @@ class Repair:
     def _take_back(self, left: int, right: int) -> None:
         """The peer has [left, right) twice. What of it was not sent again, the network has doubled (RFC 3708 3)."""
         start = left
-        while start in self._resent:
-            end, times = self._resent[start]
-            if end > right:
-                break
+        if start in self._resent and self._undo_recovery and self.rack is not None:
+            # It arrived after something that had been sent later, or RACK would not have believed it lost.
+            self.rack.reordering_seen = True
+        while start in self._resent and start < right:
+            end, times = self._resent.pop(start)
+            upto = min(end, right)
             if times > 1:
-                self._resent[start] = end, times - 1
-            else:
-                del self._resent[start]
-            self._dsacks_missing -= 1
-            start = end
+                self._resent[start] = upto, times - 1
+            if upto < end:
+                self._resent[upto] = end, times  # of a burst, the segments that are not reported
+            self._dsacks_missing -= upto - start
+            start = upto
 
     def _measure(self, delivered: list[Sent], news: AckNews, amount: int, now: Time) -> Duration:
         """Round-trip time, delivery rate, and RACK's variables; returns the sample of the round trip, or -1."""
@@ -289,8 +298,10 @@ class Repair:
         if self._undo_una < 0:
             return False
         if news.ack > max(self._undo_una, news.una):
-            if 0 <= news.echo_tick < self._first_resent_tick:
-                return True  # Eifel
+            if news.una == self._first_resent and 0 <= news.echo_tick < self._first_resent_tick:
+                # Eifel. It must be what this repair sent again that is acknowledged: an ACK for a retransmission of the
+                # repair before also echoes a tick from before this one, and says nothing about it.
+                return True
             if self.phase == RECOVERY and self._first_resent_tick < 0:
                 return True  # what counted as lost has come before anything was sent again
         if self._first_resent_tick >= 0 and self._dsacks_missing == 0:
@@ -378,6 +389,7 @@ class Repair:
     def _begin_recovery(self, una: int, nxt: int, amount: int, now: Time) -> None:
         """A loss was found by an ACK that says `amount` octets have arrived."""
         self._remember(una)
+        self._undo_recovery = True
         self.phase = RECOVERY
         self.reduced = True
         self.recover = nxt
@@ -403,9 +415,10 @@ class Repair:
         self._undo_una = una
         self._undo_cwnd = self.congestion.cwnd
         self._undo_ssthresh = self.congestion.ssthresh
+        self._undo_recovery = False
         self._resent.clear()
         self._dsacks_missing = 0
-        self._first_resent_tick = -1
+        self._first_resent = self._first_resent_tick = -1
 
     def _on_probe_answered(self, news: AckNews, *, dsack: bool, moved: bool, amount: int, now: Time) -> None:
         tlp = self.tlp

@@ -10,6 +10,11 @@ Numbers are unwrapped: the SYN is 0, the first octet of data 1, and the FIN foll
 highest number ever sent; it runs ahead of `nxt` only while a zero-window probe, which is sent without being
 counted as in flight, is unanswered.
 
+Where the link cuts super-frames into segments, new data and what is lost leave in bursts of several segments. A burst
+holds whole segments (but at the end of what there is) and keeps to both windows, like the segments that it stands
+for; and at most a millisecond's worth of the connection's rate, so that the queue of a slow path isn't hit by 64 KiB
+at once.
+
 `next_chunk` decides in this order: what is lost, within the congestion window; new data, within both windows, if
 Nagle and the silly-window rules let it go; the FIN. Knows no state names: the connection tells it when a FIN is
 wanted. What was lost is `stack.tcp.repair`'s business.
@@ -18,6 +23,7 @@ wanted. What was lost is `stack.tcp.repair`'s business.
 from __future__ import annotations
 
 from stack.tcp.congestion import CongestionControl
+from stack.tcp.recovery import Sent
 from stack.tcp.repair import OPEN, AckNews, Repair
 from stack.tcp.rtt import RttEstimator
 from stack.tcp.send_buffer import SendBuffer
@@ -26,6 +32,9 @@ from stack.wire.units import MS, NEVER, SECOND, Duration, Time
 PACING_TICK: Duration = 1 * MS  #: What is due within a tick leaves in one burst; the times are billed exactly.
 SLOW_START_PACE = 200  #: Percent of cwnd / SRTT; Linux' figures, as the next.
 AVOIDANCE_PACE = 120
+BURST: Duration = 1 * MS  #: At most so much of the connection's rate leaves at once, as in Linux ...
+LEAST_BURST = 2  #: ... but two segments always ...
+SHORT_PATH: Duration = MS // 2  #: ... and all that the windows allow where a round trip is as short as that.
 
 
 class Sender:
@@ -40,6 +49,7 @@ class Sender:
         "fin_wanted",
         "idle_since",
         "max",
+        "max_burst",
         "max_wnd",
         "mss",
         "nodelay",
@@ -67,6 +77,7 @@ class Sender:
         self.wl2 = 0
         self.max_wnd = 0  # the largest window the peer ever offered: measures its buffer (3.8.6.2.1)
         self.mss = mss  # octets of data in a full segment: the effective send MSS less options
+        self.max_burst = mss  # octets in one burst, as far as the link goes; `mss`: it cuts none
         self.nodelay = nodelay
         self.buffer = SendBuffer(1)
         self.fin_wanted = False
@@ -114,10 +125,14 @@ class Sender:
 
     # Inputs.
 
-    def agree(self, congestion: CongestionControl, mss: int, *, sack: bool) -> None:
-        """The handshake has settled the segment size and whether the peer reports what it holds."""
+    def agree(self, congestion: CongestionControl, mss: int, *, sack: bool, max_payload: int = 0) -> None:
+        """The handshake has settled the segment size and whether the peer reports what it holds.
+
+        `max_payload` is how many octets the link takes in one super-frame; 0: it cuts none.
+        """
         self.mss = mss
-        self.repair.mss = mss
+        self.max_burst = max(max_payload // mss * mss, mss)
+        self.repair.mss = self.repair.records.mss = mss
         self.repair.congestion = congestion
         congestion.paced = self.paced
         if sack:
@@ -188,11 +203,10 @@ class Sender:
         if self.pace_at != NEVER:
             return None
         if repair.new_first and self.una > 0:  # F-RTO asks with new data first
-            repair.new_first -= 1
             chunk = self._next_new(now)
+            repair.new_first = repair.new_first - 1 if chunk is not None else 0
             if chunk is not None:
                 return chunk
-            repair.new_first = 0
         if repair.records.lost_bytes:
             chunk = self._next_lost(now)
             if chunk is not None:
@@ -239,26 +253,39 @@ class Sender:
         record = records.next_lost()
         if record is None:
             return None
-        limit = self.mss + (record.start == 0 or record.end > self.buffer.end)
+        room = self.mss
+        if self.max_burst > room and not repair.force:
+            whole = min(repair.allowance, self.una + self.wnd - record.start, self._burst_limit()) // room
+            room *= max(whole, 1)
+        limit = room + (record.start == 0 or record.end > self.buffer.end)
         if record.size > limit:
-            records.split(record, self.mss)
+            records.split(record, room)
         elif record.start > 0:
-            records.join_lost(record, self.mss)
+            records.join_lost(record, room)
         if not repair.force:
             if record.size > repair.allowance and records.pipe > 0:
                 self.cwnd_limited = True
                 return None
             if record.start >= self.una + self.wnd:
                 return None
-        repair.on_resent(record, now)
-        self.retransmitted_segments += 1
+        self._resend(record, now)
+        return record.start, record.end
+
+    def _resend(self, record: Sent, now: Time) -> None:
+        self.repair.on_resent(record, now)
+        self.retransmitted_segments += max(1, (record.size + self.mss - 2) // self.mss)
         self.retransmitted_bytes += record.size
         self._on_left(record.size, now)
-        return record.start, record.end
 
     def _size_of_new_data(self, unsent: int) -> int:
         """How much of `unsent` octets goes into the next segment; 0: not now."""
         usable = self.usable
+        if unsent > self.mss < self.max_burst and not self.repair.new_first:
+            burst = min(unsent, usable, self.repair.allowance, self._burst_limit())
+            if burst >= 2 * self.mss:
+                if burst < unsent or not (self.nodelay or self.fin_wanted):
+                    burst -= burst % self.mss
+                return burst
         size = min(unsent, self.mss)
         if size > self.repair.allowance and self.flight:
             self.cwnd_limited = True
@@ -273,6 +300,12 @@ class Sender:
         if size < self.mss and not self.nodelay and self.flight and not self.fin_wanted:
             return 0  # Nagle (RFC 9293 3.7.4): one small segment in flight at a time
         return size
+
+    def _burst_limit(self) -> int:
+        """Octets that may leave at once: what the link cuts, but not more than the path takes without a queue."""
+        if self.rtt.minimum < SHORT_PATH:
+            return self.max_burst
+        return max(min(self.max_burst, self.pacing_rate * BURST // SECOND), LEAST_BURST * self.mss)
 
     def _restart_after_idle(self, now: Time) -> None:
         if self.idle_since >= 0 and now - self.idle_since > self.rtt.rto:
@@ -350,10 +383,7 @@ class Sender:
         if record is None:
             return None
         if record.size > self.mss + 1:
-            repair.records.split(record, record.size - self.mss)
-            record = repair.records.last or record
-        repair.on_resent(record, now)
-        self.retransmitted_segments += 1
-        self.retransmitted_bytes += record.size
+            record = repair.records.split(record, (record.size - 2) // self.mss * self.mss)
+        self._resend(record, now)
         tlp.on_sent(self.nxt, retransmitted=True)
         return record.start, record.end

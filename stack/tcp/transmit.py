@@ -123,10 +123,11 @@ def _with_chunk(conn: Connection, now: Time, chunk: tuple[int, int], *, fresh: b
     data_end = min(end, buffer.end)
     parts: tuple[Buffer, ...] = ()
     flags = ACK
-    if start < data_end:
+    size = data_end - start
+    if size > 0:
         parts = buffer.slices(start, data_end)
-        conn.sent_bytes += data_end - start
-        conn.data_segs_out += 1
+        conn.sent_bytes += size
+        conn.data_segs_out += 1 if size <= snd.mss else -(-size // snd.mss)
         conn.last_data_out = now
         if data_end == buffer.end:
             flags |= PSH  # nothing is queued behind it (RFC 9293 3.9.1.2, MUST-61)
@@ -135,8 +136,10 @@ def _with_chunk(conn: Connection, now: Time, chunk: tuple[int, int], *, fresh: b
         if conn.own_state is CLOSE_WAIT:
             conn.transition(Event.SEND_FIN)
     # SACK blocks only where there is room for them beside the data: 4 octets, and 8 for each (MUST-16).
-    room = max((snd.mss - max(data_end - start, 0) - 4) // 8, 0)
-    seg = _segment(conn, now, start, flags, parts, conn.rcv.blocks()[:room])
+    room = max((snd.mss - max(size, 0) - 4) // 8, 0)
+    seg = _segment(conn, now, start, flags, parts, conn.rcv.blocks()[:room] if room else ())
+    if size > snd.mss:
+        seg.gso_size = snd.mss
     if conn.ecn and fresh and parts and not conn.handshake_retries:  # who also sent a SYN that didn't ask may not mark
         seg.ecn = ECT_0
         if snd.repair.reduced:

@@ -13,15 +13,18 @@ from stack.wire.ipheader import PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP, 
 __all__ = ["PROTO_ICMP", "PROTO_ICMPV6", "PROTO_TCP", "PROTO_UDP", "IPHeader", "decode", "encode"]
 
 
-def decode(frame: bytes) -> IPHeader:
-    """The header of a whole received packet; `WireError` for anything malformed or forbidden."""
+def decode(frame: bytes, size: int = 0) -> IPHeader:
+    """The header of a whole received packet; `WireError` for anything malformed or forbidden.
+
+    `size` is the packet's length where `frame` holds only its headers, all of them.
+    """
     if not frame:
         raise WireError(Drop.TRUNCATED, "an empty frame")
     version = frame[0] >> 4
     if version == 4:
-        return ipv4.decode(frame)
+        return ipv4.decode(frame, size)
     if version == 6:
-        return ipv6.decode(frame)
+        return ipv6.decode(frame, size)
     raise WireError(Drop.BAD_VERSION, f"version {version}")
 
 

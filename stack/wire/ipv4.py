@@ -31,8 +31,8 @@ _DONT_FRAGMENT, _MORE_FRAGMENTS, _OFFSET = 0x4000, 0x2000, 0x1FFF
 _HEADER = struct.Struct("!BBHHHBBH4s4s")
 
 
-def decode(frame: bytes) -> IPHeader:
-    """The header of a whole received packet; `WireError` for anything malformed or forbidden."""
+def decode(frame: bytes, size: int = 0) -> IPHeader:
+    """The header of a whole received packet; `WireError` for anything malformed or forbidden (`size`: `ip.decode`)."""
     if len(frame) < HEADER_LENGTH:
         raise WireError(Drop.TRUNCATED, f"{len(frame)} octets are no IPv4 header")
     first, traffic_class, total, ident, flags, hop_limit, protocol, _, src, dst = _HEADER.unpack_from(frame)
@@ -49,8 +49,8 @@ def decode(frame: bytes) -> IPHeader:
         raise WireError(Drop.BAD_CHECKSUM, "IPv4 header")
     if total < start:
         raise WireError(Drop.BAD_HEADER, f"total length {total} in a header of {start}")
-    if total > len(frame):
-        raise WireError(Drop.TRUNCATED, f"total length {total} in {len(frame)} octets")
+    if total > (size or len(frame)):
+        raise WireError(Drop.TRUNCATED, f"total length {total} in {size or len(frame)} octets")
     if start > HEADER_LENGTH:
         _check_options(frame, start)
     offset = (flags & _OFFSET) << 3

@@ -36,16 +36,16 @@ _EXTENSIONS = frozenset((HOP_BY_HOP, ROUTING, FRAGMENT, NO_NEXT_HEADER, DESTINAT
 _PAD1 = 0
 
 
-def decode(frame: bytes) -> IPHeader:
-    """The header of a whole received packet; `WireError` for anything malformed or forbidden."""
+def decode(frame: bytes, size: int = 0) -> IPHeader:
+    """The header of a whole received packet; `WireError` for anything malformed or forbidden (`size`: `ip.decode`)."""
     if len(frame) < HEADER_LENGTH:
         raise WireError(Drop.TRUNCATED, f"{len(frame)} octets are no IPv6 header")
     first, length, protocol, hop_limit, src, dst = _HEADER.unpack_from(frame)
     if first >> 28 != 6:
         raise WireError(Drop.BAD_VERSION, f"version {first >> 28}")
     end = HEADER_LENGTH + length
-    if end > len(frame):
-        raise WireError(Drop.TRUNCATED, f"payload length {length} in {len(frame)} octets")
+    if end > (size or len(frame)):
+        raise WireError(Drop.TRUNCATED, f"payload length {length} in {size or len(frame)} octets")
     header = IPHeader(6, src, dst, protocol, hop_limit, first >> 20 & 0xFF, HEADER_LENGTH, end)
     if protocol in _EXTENSIONS:
         walk_extensions(frame, header)

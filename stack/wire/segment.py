@@ -93,6 +93,12 @@ class Segment:
         return self.size + ((flags & SYN) >> 1) + (flags & FIN)
 
     @property
+    def segments(self) -> int:
+        """How many segments of a wire this one stands for."""
+        gso_size = self.gso_size
+        return -(-self.size // gso_size) if 0 < gso_size < self.size else 1
+
+    @property
     def payload(self) -> bytes:
         """The payload as one run of bytes (copies)."""
         return b"".join(self.parts)
