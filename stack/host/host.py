@@ -49,6 +49,7 @@ from stack.wire.segment import ACK, RST, Segment
 from stack.wire.units import Time
 
 RESETS_PER_SECOND = 1000  #: To segments of no connection, so that a flood is not answered in kind.
+MAX_PAYLOAD = 65_535 - 80  #: Octets of text beside an IPv4 header and a TCP header with all options.
 MIN_MTU = 576  #: Octets that every IPv4 host must take (RFC 1122 3.3.3); IPv6 asks for 1280 of its links.
 
 Awakened = Connection | Listener | Ping
@@ -68,6 +69,8 @@ class Host:
     ) -> None:
         if mtu < MIN_MTU:
             raise ValueError(f"an MTU of {mtu} is less than {MIN_MTU}")
+        if not 0 <= max_payload <= MAX_PAYLOAD:
+            raise ValueError(f"no super-frame holds {max_payload} octets of text, but at most {MAX_PAYLOAD}")
         self.mtu = mtu
         self.max_payload = max_payload
         self.options = options if options is not None else TcpOptions()

@@ -44,6 +44,7 @@ from stack.wire.units import NEVER, SECOND, Time
 BATCH = 64  #: Packets read before anything is answered; more would only make the answers late.
 CATCH_UP = 256  #: Batches read at most before a deadline counts: more than a TUN device's queue holds.
 SHARE = 64  #: Packets sent between two turns of the reader; it reads as many in one, so it keeps up with the answers.
+SUPER = 5  #: How many packets a super-frame counts for: copying it takes as long, and other flows wait meanwhile.
 
 log = logging.getLogger("stack")
 
@@ -217,7 +218,7 @@ class Driver:
                 packet = poll(now)
                 if packet is None or not self._offer(packet):
                     return
-                self._share -= 1
+                self._share -= SUPER if packet.gso_size else 1
         except OSError as error:
             self._fail(error)
         except Exception:

@@ -109,6 +109,8 @@ class Receiver:
         if not self.sack:
             return ()
         held = self.reassembly.blocks() if self.reassembly is not None else ()
+        if self.fin != NO_FIN:  # it takes a number, and is here: or the peer would never hear that its last segment is
+            held = tuple([(start, end + (end == self.fin)) for start, end in held])
         return (self.duplicate, *held) if self.duplicate is not None else held
 
     # Inputs.
@@ -168,6 +170,8 @@ class Receiver:
             if seq < self.nxt or (self.reassembly is not None and seq < self.reassembly.end):
                 return False
             self.fin = seq
+            if self.duplicate_acks:
+                self.duplicate_acks[-1] = self.blocks()  # the segment that it came with is reported with it
         return seq == self.fin
 
     def take_fin(self) -> bool:

@@ -36,6 +36,7 @@ from stack.wire.units import Time
 OUT, SACKED, LOST, ACKED = 0, 1, 2, 3
 
 MAX_RANGES = 4096  #: Reported ranges; a peer that reports more has invented them. Further ones are ignored.
+NO_FIN = 1 << 62  #: Beyond every number.
 COMPACT = 256  #: Forgotten records leave their list so many at a time.
 
 
@@ -93,6 +94,7 @@ class Recovery:
         "_records",
         "_rights",
         "_starts",
+        "fin",
         "lost_bytes",
         "mss",
         "outstanding",
@@ -112,6 +114,7 @@ class Recovery:
         self._order: deque[list[Sent]] = deque()
         self._order_start = 0
         self.mss = 1 << 30  # octets in a segment: where bursts may be cut
+        self.fin = NO_FIN  # the number of our FIN, once it was sent: it makes a segment longer by one
         self.outstanding = 0
         self.sacked_bytes = 0
         self.sacked_segments = 0
@@ -203,7 +206,7 @@ class Recovery:
     def split(self, record: Sent, size: int) -> Sent:
         """Cut a record down to `size` octets; the rest, which is returned, stays behind it in the same state."""
         index = bisect_left(self._starts, record.start, self._head)
-        segments = self._segments(record)
+        segments = self.segments(record)
         rest = Sent(record.start + size, record.end, record.sent_at)
         rest.transmissions = record.transmissions
         rest.transmission = record.transmission
@@ -219,12 +222,17 @@ class Recovery:
         if rest.state == LOST:
             heapq.heappush(self._lost, rest.start)
         elif rest.state == SACKED:
-            self.sacked_segments += self._segments(record) + self._segments(rest) - segments
+            self.sacked_segments += self.segments(record) + self.segments(rest) - segments
         return rest
 
-    def _segments(self, record: Sent) -> int:
-        """In how many segments a record travels; with a SYN or FIN on it the last may be one longer."""
-        return max(1, (record.end - record.start + self.mss - 2) // self.mss)
+    def segments(self, record: Sent) -> int:
+        """In how many segments a record travels."""
+        text = record.end - record.start - (record.end > self.fin)
+        return -(-text // self.mss) if text > self.mss else 1
+
+    def is_burst(self, record: Sent) -> bool:
+        """Whether it is more than one segment."""
+        return record.end - record.start > self.mss + (record.end > self.fin)
 
     # Losses.
 
@@ -289,7 +297,7 @@ class Recovery:
             if record.end > una:
                 if record.start >= una:
                     break
-                if record.end - record.start <= self.mss + 1:
+                if not self.is_burst(record):
                     self._shorten(head, una)
                     break
                 self.split(record, una - record.start)
@@ -348,7 +356,7 @@ class Recovery:
             if record.start >= end:
                 return
             if record.state != SACKED and (left > record.start or record.end > right):
-                if record.end - record.start <= self.mss + 1:
+                if not self.is_burst(record):
                     index += 1
                     continue
                 if left > record.start:
@@ -391,12 +399,12 @@ class Recovery:
             self.lost_bytes -= size
         elif before == SACKED:
             self.sacked_bytes -= size
-            self.sacked_segments -= self._segments(record)
+            self.sacked_segments -= self.segments(record)
         if state == LOST:
             self.lost_bytes += size
         elif state == SACKED:
             self.sacked_bytes += size
-            self.sacked_segments += self._segments(record)
+            self.sacked_segments += self.segments(record)
         record.state = state
 
 

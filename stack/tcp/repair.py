@@ -168,11 +168,21 @@ class Repair:
             self._prr.on_sent(record.size)
         if self._undo_una >= 0:
             self._dsacks_missing += record.size
-            _, times = self._resent.get(record.start, (0, 0))
-            self._resent[record.start] = record.end, times + 1
+            self._note_resent(record)
             if self._first_resent_tick < 0:
                 self._first_resent = record.start
                 self._first_resent_tick = now // TICK
+
+    def _note_resent(self, record: Sent) -> None:
+        """Each segment of it by itself: so the peer reports what it has twice."""
+        start = record.start
+        while start < record.end:
+            end = start + self.mss
+            if end + (record.end > self.records.fin) >= record.end:
+                end = record.end
+            _, times = self._resent.get(start, (0, 0))
+            self._resent[start] = end, times + 1
+            start = end
 
     @property
     def allowance(self) -> int:
@@ -192,7 +202,7 @@ class Repair:
         """The earliest of what is outstanding, if anything is, leaves again at once."""
         first = self.records.first
         if first is not None:
-            if first.size > self.mss + 1:
+            if self.records.is_burst(first):
                 self.records.split(first, self.mss)
             self.records.mark_lost(first)
             self.force = True
@@ -251,15 +261,16 @@ class Repair:
         if start in self._resent and self._undo_recovery and self.rack is not None:
             # It arrived after something that had been sent later, or RACK would not have believed it lost.
             self.rack.reordering_seen = True
-        while start in self._resent and start < right:
-            end, times = self._resent.pop(start)
-            upto = min(end, right)
+        while start in self._resent:
+            end, times = self._resent[start]
+            if end > right:
+                break
             if times > 1:
-                self._resent[start] = upto, times - 1
-            if upto < end:
-                self._resent[upto] = end, times  # of a burst, the segments that are not reported
-            self._dsacks_missing -= upto - start
-            start = upto
+                self._resent[start] = end, times - 1
+            else:
+                del self._resent[start]
+            self._dsacks_missing -= end - start
+            start = end
 
     def _measure(self, delivered: list[Sent], news: AckNews, amount: int, now: Time) -> Duration:
         """Round-trip time, delivery rate, and RACK's variables; returns the sample of the round trip, or -1."""
@@ -344,7 +355,8 @@ class Repair:
                 self.congestion.cwnd = self._inflation.at_end(self.congestion.ssthresh, news.nxt - news.ack, self.mss)
         if self.rack is not None:
             self.rack.on_recovered()
-        self._undo_until = news.nxt
+        # What was sent again last is reported after a round trip, or later, if the network has reordered that as well.
+        self._undo_until = 2 * news.nxt - news.ack
         self._forget_repair()
 
     def _forget_repair(self) -> None:

@@ -168,7 +168,7 @@ class Sender:
         """SND.UNA =< `ack` =< SND.MAX; see `AckNews`. With a mark of congestion the window does not grow."""
         if ack > self.nxt:  # the octet of a zero-window probe was taken
             if ack > self.buffer.end and self.fin_wanted:
-                self.fin_sent = True
+                self._on_fin_sent()
             self.nxt = ack
         news = AckNews(self.una, ack, self.nxt, blocks, duplicate=duplicate, echoed=echoed, echo_tick=echo_tick)
         self.una = ack
@@ -235,9 +235,13 @@ class Sender:
             self.blocked_by_window = not self.outstanding
             return None
         if self.fin_wanted and size == max(unsent, 0) and self.nxt + size < self.una + self.wnd:
-            self.fin_sent = True  # rides on the last data
+            self._on_fin_sent()  # rides on the last data
             size += 1
         return self._send(size, now) if size else None
+
+    def _on_fin_sent(self) -> None:
+        self.fin_sent = True
+        self.repair.records.fin = self.buffer.end
 
     def _send(self, size: int, now: Time) -> tuple[int, int]:
         start = self.nxt
@@ -273,7 +277,7 @@ class Sender:
 
     def _resend(self, record: Sent, now: Time) -> None:
         self.repair.on_resent(record, now)
-        self.retransmitted_segments += max(1, (record.size + self.mss - 2) // self.mss)
+        self.retransmitted_segments += self.repair.records.segments(record)
         self.retransmitted_bytes += record.size
         self._on_left(record.size, now)
 
@@ -382,8 +386,9 @@ class Sender:
         record = repair.pending_probe()
         if record is None:
             return None
-        if record.size > self.mss + 1:
-            record = repair.records.split(record, (record.size - 2) // self.mss * self.mss)
+        records = repair.records
+        if records.is_burst(record):
+            record = records.split(record, (records.segments(record) - 1) * self.mss)
         self._resend(record, now)
         tlp.on_sent(self.nxt, retransmitted=True)
         return record.start, record.end
