@@ -18,8 +18,8 @@ A TCP/IP host in a Python process: its own TCP, against real peers, over a TUN d
 """
 
 EPILOG = """\
-`tcpstack COMMAND --help` tells more. serve, get and ping need the right to make network devices:
-run them as root, or in a network namespace of your own (unshare -Urn).
+`tcpstack COMMAND --help` tells more. serve, get, ping and iperf3 need the right to make network
+devices: run them as root, or in a network namespace of your own (unshare -Urn).
 """
 
 INTERRUPTED = 130  #: The exit status after Ctrl-C, as shells have it.
@@ -48,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     import argparse
 
-    from stack.cli import demo, get, ping, serve, sim
+    from stack.cli import bench, demo, get, iperf3, ping, serve, sim
 
     parser = argparse.ArgumentParser(
         prog="tcpstack",
@@ -58,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"tcpstack {_version()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (demo, serve, get, ping, sim):
+    for module in (demo, serve, get, ping, iperf3, sim, bench):
         module.add_parser(commands)
     return parser
 

@@ -32,6 +32,7 @@ class NetworkOptions:
     kernel: list[str] = field(default_factory=list)
     addresses: list[str] = field(default_factory=list)
     mtu: int = 1500
+    offload: bool = True  #: super-frames and checksums left to the kernel, where it knows them
     pcap: Path | None = None
     impair: tuple[PathConfig, PathConfig] | None = None  #: what happens to packets for us, and to those from us
     tcp: TcpOptions = field(default_factory=TcpOptions)
@@ -54,6 +55,7 @@ def network_options(arguments: argparse.Namespace, tcp: TcpOptions | None = None
         kernel=kernel,
         addresses=addresses,
         mtu=arguments.mtu,
+        offload=arguments.offload,
         pcap=arguments.pcap,
         impair=impaired_paths(arguments.impair),
         tcp=tcp or TcpOptions(),
@@ -72,7 +74,7 @@ def kernel_has_ipv6() -> bool:
 @asynccontextmanager
 async def open_network(options: NetworkOptions) -> AsyncIterator[Network]:
     """Make the device and a host on it; both are gone afterwards. Raises `LinkError`, `CommandError`."""
-    link = TunLink(options.tun, kernel=options.kernel, mtu=options.mtu)
+    link = TunLink(options.tun, kernel=options.kernel, mtu=options.mtu, offload=options.offload)
     try:
         capture = _capture_file(options.pcap)
         wire = link if options.impair is None else _impaired(link, *options.impair)

@@ -28,7 +28,7 @@ milliseconds, and what is due within a tick is released as one burst.
 
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:
-    """--tun, --kernel, --address, --mtu, --impair, --pcap."""
+    """--tun, --kernel, --address, --mtu, --no-offload, --impair, --pcap."""
     group = parser.add_argument_group("network")
     group.add_argument(
         "--tun",
@@ -51,6 +51,12 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
         help=f"an address of this stack; may be repeated (default: {' and '.join(ADDRESSES)})",
     )
     group.add_argument("--mtu", metavar="BYTES", type=_mtu, default=1500, help="of the device (default: %(default)s)")
+    group.add_argument(
+        "--no-offload",
+        dest="offload",
+        action="store_false",
+        help="cut packets to the MTU and make checksums here (default: leave that to the kernel, in both directions)",
+    )
     group.add_argument("--impair", metavar="PATH", action="append", type=impairment, help=IMPAIR_HELP)
     add_pcap_option(group)
 

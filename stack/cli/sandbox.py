@@ -1,4 +1,4 @@
-"""A user and network namespace of our own, without root, for the demo.
+"""A user and network namespace of our own, without root, for the demo and the benchmark.
 
 The process replaces itself: `unshare` (util-linux) makes the namespaces and runs this program again inside
 them. The process stays the same one, so signals reach it as before, and the namespaces end with it: the
@@ -26,18 +26,18 @@ _AS_ROOT = ("--net",)
 _AS_USER = ("--user", "--map-root-user", "--net")
 
 
-def enter(arguments: Sequence[str]) -> None:
+def enter(arguments: Sequence[str], command: str = "demo") -> None:
     """Return if we are inside already; else become `tcpstack` with these arguments inside.
 
-    Raises `CommandError` where the system does not allow it, with the remedy.
+    `command` is what errors name. Raises `CommandError` where the system does not allow it, with the remedy.
     """
-    outside = _namespace()
+    outside = _namespace(command)
     if os.environ.get(OUTSIDE, outside) != outside:
         return
     unshare = shutil.which("unshare")
     if unshare is None:
         raise CommandError("unshare is not installed", "install it: apt install util-linux")
-    flags = _allowed(unshare)
+    flags = _allowed(unshare, command)
     package = Path(__file__).resolve().parents[2]
     environment = dict(os.environ)
     environment[OUTSIDE] = outside
@@ -45,8 +45,8 @@ def enter(arguments: Sequence[str]) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     # -P: what lies in the directory where the user stands is none of our modules.
-    command = [unshare, *flags, "--", sys.executable, "-P", "-m", "stack", *arguments]
-    os.execve(unshare, command, environment)
+    again = [unshare, *flags, "--", sys.executable, "-P", "-m", "stack", *arguments]
+    os.execve(unshare, again, environment)
 
 
 def raise_loopback() -> None:
@@ -62,14 +62,14 @@ def raise_loopback() -> None:
         raise refusal(str(error)) from error
 
 
-def _namespace() -> str:
+def _namespace(command: str) -> str:
     try:
         return os.readlink(_NETWORK)
     except OSError as error:
-        raise CommandError("the demo needs Linux, with network namespaces and /proc") from error
+        raise CommandError(f"the {command} needs Linux, with network namespaces and /proc") from error
 
 
-def _allowed(unshare: str) -> tuple[str, ...]:
+def _allowed(unshare: str, command: str) -> tuple[str, ...]:
     """The flags of the first way in that the system allows."""
     ways = (_AS_ROOT, _AS_USER) if os.geteuid() == 0 else (_AS_USER,)
     said = ""
@@ -78,10 +78,10 @@ def _allowed(unshare: str) -> tuple[str, ...]:
         if probe.returncode == 0:
             return flags
         said = probe.stderr.strip()
-    raise refusal(said)
+    raise refusal(said, command=command)
 
 
-def refusal(said: str, knob: Callable[[str], str] | None = None) -> CommandError:
+def refusal(said: str, knob: Callable[[str], str] | None = None, command: str = "demo") -> CommandError:
     """Why there is no sandbox, from the kernel's settings, and what to do."""
     setting = knob or _setting
     if setting("kernel/unprivileged_userns_clone") == "0":
@@ -97,8 +97,8 @@ def refusal(said: str, knob: Callable[[str], str] | None = None) -> CommandError
         remedy = "in a container, start it with --privileged"
     said = f" ({said})" if said else ""
     return CommandError(
-        f"user and network namespaces are refused here, and the demo needs them{said}",
-        f"{remedy}\nor run the demo as root: sudo tcpstack demo",
+        f"user and network namespaces are refused here, and tcpstack {command} needs them{said}",
+        f"{remedy}\nor run it as root: sudo tcpstack {command}",
     )
 
 

@@ -12,7 +12,9 @@ from typing import Any
 import trio
 
 from stack.apps.http import LogRecord, serve_directory
+from stack.apps.iperf3 import PORT as IPERF3_PORT
 from stack.apps.simple import CHARGEN_PORT, DISCARD_PORT, ECHO_PORT, chargen, discard, echo
+from stack.cli import iperf3
 from stack.cli.network import Network, network_options, open_network
 from stack.cli.options import add_network_options, add_output_options, port
 from stack.cli.terminal import SUCCESS, USAGE, CommandError, console, print_json, run
@@ -36,6 +38,7 @@ SERVICES: dict[str, tuple[str, int, Handler | None]] = {
     "echo": ("send back what comes (RFC 862)", ECHO_PORT, echo),
     "discard": ("read and forget (RFC 863)", DISCARD_PORT, discard),
     "chargen": ("send a pattern without end (RFC 864)", CHARGEN_PORT, chargen),
+    "iperf3": ("measure throughput with clients of iperf3, one at a time", IPERF3_PORT, None),
 }
 
 
@@ -43,7 +46,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """The command's options, for each service."""
     parser = commands.add_parser(
         "serve",
-        help="serve files, or echo, discard, chargen, on this stack",
+        help="serve files, or echo, discard, chargen, iperf3, on this stack",
         description="Serve on this stack, for the kernel at the other end of a TUN device. Ctrl-C ends it.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -54,10 +57,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         if name == "http":
             service.add_argument("directory", metavar="DIR", type=Path, help="what to serve")
             service.add_argument("--upload", action="store_true", help="let clients create and replace files with PUT")
+        if name == "iperf3":
+            iperf3.add_server_options(service)
         service.add_argument(
             "--port", metavar="N", type=port, default=usual, help="to listen on (default: %(default)s)"
         )
-        add_output_options(service, json="print an object a line: listening, request, closed")
+        events = "test, refused" if name == "iperf3" else "request, closed"
+        add_output_options(service, json=f"print an object a line: listening, {events}")
         add_network_options(service)
         service.set_defaults(run=run_serve, service=name, handler=handler)
 
@@ -66,17 +72,20 @@ def run_serve(arguments: argparse.Namespace) -> int:
     """The command."""
     journal = JsonJournal() if arguments.json else Journal(verbose=arguments.verbose)
     handler = arguments.handler
-    if handler is None:
+    if arguments.service == "http":
         try:
             handler = serve_directory(arguments.directory, allow_put=arguments.upload, log=journal.request)
         except NotADirectoryError as error:
             raise CommandError(f"{arguments.directory} is not a directory", status=USAGE) from error
     # Answers leave at once, as with nginx: each piece that is sent is worth a segment of its own.
-    options = network_options(arguments, TcpOptions(nodelay=True))
+    options = network_options(arguments, TcpOptions(nodelay=arguments.service != "iperf3"))
 
     async def command() -> int:
         async with open_network(options) as net:
-            await serve(net, handler, arguments, journal)
+            if arguments.service == "iperf3":
+                await iperf3.serve(net, arguments, lambda: journal.listening(net, arguments))
+            else:
+                await serve(net, handler, arguments, journal)
         return SUCCESS
 
     return run(command)
@@ -119,6 +128,9 @@ class Journal:
             if arguments.service == "http":
                 number = "" if arguments.port == HTTP_PORT else f":{arguments.port}"
                 out.print(f"  curl http://{where}{number}/", markup=False)
+            elif arguments.service == "iperf3":
+                number = "" if arguments.port == IPERF3_PORT else f" -p {arguments.port}"
+                out.print(f"  iperf3 -c {address}{number}", markup=False)
             else:
                 out.print(f"  nc {address} {arguments.port}", markup=False)
         if net.options.pcap is not None:

@@ -1,9 +1,11 @@
 """A link around a link that writes what passes into a pcapng file, for Wireshark.
 
 Each packet gets the time of the wall clock in nanoseconds, its direction, and as its comment the state of the
-connection that it belongs to, in the words of `ss`; the runtime hands in the function that knows it.
-Checksums that the device would complete are completed on the capture's own copy, so that Wireshark finds
-nothing to complain about; super-frames stand in the file as the host saw them.
+connection that it belongs to, in the words of `ss`; the runtime hands in the function that knows it. Checksums that the
+device would complete, or that the kernel left to us, are completed on the capture's own copy, so that Wireshark finds
+nothing to complain about. Super-frames stand in the file as the host saw them: in one piece, longer than the MTU, as
+`tcpdump` shows them on a machine whose network card cuts them. Which packets the wire will see in their place isn't
+known here.
 
 The file is flushed whenever the link has nothing more to read, so that a reader at the other end of a pipe
 sees packets as they come, and a process that is killed leaves all but the last few. A file that can't be

@@ -5,6 +5,10 @@ order, and is lost only when the link is closed. Each direction is a queue with 
 `write` return False, as a device does whose buffer is full. What crosses is what would cross a wire: the
 frame as one run of bytes with its checksum complete, so that both codecs and checksums are exercised, and so
 that neither side can keep the other's buffers alive.
+
+With `max_payload` the pair is like a device with offload: what crosses is the virtio-net header and the frame, with the
+checksum as it is, and TCP super-frames with up to so much payload pass, if each of the packets that they stand for
+would fit the MTU.
 """
 
 from __future__ import annotations
@@ -15,19 +19,26 @@ from collections import deque
 import trio
 
 from stack.link.protocol import LinkClosedError
-from stack.wire import offload
+from stack.wire import offload, virtio
+from stack.wire.drop import WireError
 from stack.wire.packet import Packet
 
 CAPACITY = 1000  #: Packets in each direction: as many as Linux' default for an Ethernet device.
 
 
-def memory_links(mtu: int = 1500, capacity: int = CAPACITY) -> tuple[MemoryLink, MemoryLink]:
-    """A joined pair of links with this MTU in bytes, and room for `capacity` packets in each direction."""
+def memory_links(mtu: int = 1500, capacity: int = CAPACITY, *, max_payload: int = 0) -> tuple[MemoryLink, MemoryLink]:
+    """A joined pair of links with this MTU in bytes, and room for `capacity` packets in each direction.
+
+    `max_payload` is the most TCP payload in a super-frame, in bytes; 0 for none.
+    """
     if mtu < 68:  # RFC 791: every link carries 68 bytes
         raise ValueError(f"an MTU of {mtu} is below IPv4's minimum of 68")
     if capacity < 1:
         raise ValueError(f"a capacity of {capacity} packets can't carry anything")
-    left, right = MemoryLink("memory0", mtu, capacity), MemoryLink("memory1", mtu, capacity)
+    if not 0 <= max_payload <= virtio.MAX_PAYLOAD:
+        raise ValueError(f"{max_payload} octets of payload are not 0 to {virtio.MAX_PAYLOAD}, as a packet can carry")
+    left = MemoryLink("memory0", mtu, capacity, max_payload)
+    right = MemoryLink("memory1", mtu, capacity, max_payload)
     left._peer, right._peer = right, left
     return left, right
 
@@ -35,13 +46,12 @@ def memory_links(mtu: int = 1500, capacity: int = CAPACITY) -> tuple[MemoryLink,
 class MemoryLink:
     """One end of the pair that `memory_links` makes."""
 
-    max_payload = 0
-
-    def __init__(self, name: str, mtu: int, capacity: int) -> None:
+    def __init__(self, name: str, mtu: int, capacity: int, max_payload: int = 0) -> None:
         self.name = name
         self.mtu = mtu
         self.capacity = capacity
-        self.oversized = 0  #: packets that were longer than the MTU, and were dropped
+        self.max_payload = max_payload
+        self.oversized = 0  #: packets that were longer than the MTU or held too much payload, and were dropped
         self._peer = self
         self._arrived: deque[Packet] = deque()  # written by the peer, not read yet
         self._closed = False
@@ -66,14 +76,28 @@ class MemoryLink:
         peer = self._peer
         if peer._closed:
             return True
-        if len(packet) > self.mtu:
+        crossed = self._across(packet)
+        if crossed is None:
             self.oversized += 1
             return True
         if len(peer._arrived) >= self.capacity:
             return False
-        peer._arrived.append(Packet(offload.complete(packet).frame()))
+        peer._arrived.append(crossed)
         peer._readers.unpark_all()
         return True
+
+    def _across(self, packet: Packet) -> Packet | None:
+        """What the other side gets; None where the packet is too long."""
+        if not self.max_payload:
+            return None if len(packet) > self.mtu else Packet(offload.complete(packet).frame())
+        try:
+            crossed = virtio.decode(virtio.encode(packet) + packet.frame())
+        except WireError:  # a packet of no octets at all
+            return None
+        if not crossed.gso_size:
+            return None if len(crossed) > self.mtu else crossed
+        fits = len(crossed.head) + crossed.gso_size <= self.mtu
+        return crossed if fits and len(crossed) - len(crossed.head) <= self.max_payload else None
 
     async def wait_readable(self) -> None:
         """Return when there is a packet, or the link is closed."""

@@ -1,9 +1,13 @@
 """A TUN device: the kernel at the other end of a file descriptor.
 
-Each `read` returns one IP packet that the kernel routed into the device, and each `writev` hands it one that
-it treats as received from a network. The descriptor is non-blocking; Trio waits for it. This link asks the
-device for no offloads: checksums are completed before a packet is written, frames are at most one MTU long,
-and what arrives is checked by the host.
+Each `read` returns one IP packet that the kernel routed into the device, and each `writev` hands it one that it treats
+as received from a network. The descriptor is non-blocking; Trio waits for it.
+
+With offload, which is the rule, both sides leave undone what no wire needs. A header before each packet says what
+(`stack.wire.virtio`): checksums are partial in both directions, and TCP super-frames of up to 64 KiB pass in one piece.
+The kernel completes them when it forwards them to a real network. Without offload checksums are completed before a
+packet is written, frames are at most one MTU long, and what arrives is checked by the host. The device's flags decide
+which it is, whoever opened it.
 
 What the kernel may answer (`drivers/net/tun.c`), and what becomes of it:
 
@@ -15,33 +19,32 @@ What the kernel may answer (`drivers/net/tun.c`), and what becomes of it:
             anything else   counted, and the packet is lost as networks lose packets (EIO: the device is
                             down; EINVAL; ENOBUFS; ENOMEM)
 
+A packet whose header contradicts it is counted too, under its `Drop` reason.
+
 The device disappears with its descriptor, and its addresses and routes with it, however the process ends.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import fcntl
 import os
-import struct
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import trio
 
+from stack.link import device
 from stack.link import kernel as kernel_side
-from stack.link.protocol import LinkClosedError, LinkError
-from stack.wire import offload
+from stack.link.protocol import LinkClosedError
+from stack.link.warm import keep_memory_warm
+from stack.wire import virtio
+from stack.wire.drop import WireError
+from stack.wire.offload import complete
 from stack.wire.packet import Packet
 
-DEVICE = "/dev/net/tun"
-
-# <linux/if_tun.h>
-TUNSETIFF, TUNGETIFF = 0x400454CA, 0x800454D2
-IFF_TUN, IFF_NO_PI, IFF_VNET_HDR = 0x0001, 0x1000, 0x4000
-_IFREQ = struct.Struct("16sH22x")  # name, flags, and the rest of the union
-
-_READ_SIZE = 65_535  #: The longest IP packet; asking for less saves nothing (0.6 us either way) and might truncate.
+_LONGEST = 65_535  #: Octets in an IP packet; to ask for less saves nothing (0.6 us either way) and might truncate.
 _MOST_PARTS = 1000  #: Buffers for one `writev`; Linux' IOV_MAX is 1024. More are joined first.
 _GONE = frozenset({errno.EBADFD, errno.EBADF, errno.ENODEV, errno.ENXIO})
 _WAIT = frozenset({errno.EAGAIN, errno.EWOULDBLOCK})
@@ -50,40 +53,62 @@ _WAIT = frozenset({errno.EAGAIN, errno.EWOULDBLOCK})
 class TunLink:
     """Makes, configures and raises a TUN device, and is the link at our end of it.
 
-    `name` is the device's name; `%d` in it stands for the first number that is free. `kernel` is the kernel's
-    address on it with its prefix ("10.9.0.1/24"), or several, IPv4 and IPv6. `mtu` is in bytes. `fd` is the
-    descriptor of a device that somebody else opened with IFF_TUN and IFF_NO_PI; the link takes it over, and
-    touches the device itself only if `kernel` is given. Raises `LinkError`, whose text names the remedy.
+    `name` is the device's name; `%d` in it stands for the first number that is free. `kernel` is the kernel's address
+    on it with its prefix ("10.9.0.1/24"), or several, IPv4 and IPv6. `mtu` is in bytes. `fd` is the descriptor of a
+    device that somebody else opened with IFF_TUN and IFF_NO_PI, and with IFF_VNET_HDR if it is to have offload; the
+    link takes it over, and apart from the offloads touches the device itself only if `kernel` is given. `offload` False
+    does without super-frames and partial checksums; so does a kernel, or a device handed in, that knows none, and
+    `max_payload` tells. Raises `LinkError`, whose text names the remedy.
     """
-
-    max_payload = 0
 
     def __init__(
         self,
         name: str = "tun%d",
-        kernel: str | list[str] | tuple[str, ...] | None = None,
+        kernel: str | Sequence[str] | None = None,
         mtu: int = 1500,
         fd: int | None = None,
+        *,
+        offload: bool = True,
     ) -> None:
         self.mtu = mtu
-        self.errors: Counter[str] = Counter()  #: reads and writes that the kernel refused, by the error's name
+        self.errors: Counter[str] = Counter()
+        """What went wrong with single packets: the kernel's errors by name, and what of its own was refused by
+        reason."""
         self._device: Any = None
         self._fd = -1
+        self._header = 0  # octets before each packet
+        self._offload = False
+        self._made = fd is None
         self._owns_namespace = fd is None or kernel is not None
         if fd is None:
-            self._device, self._fd, self.name = _open_device(name)
+            self._device, self._fd, self.name = device.open_device(name, device.IFF_VNET_HDR if offload else 0)
         else:
-            self.name = _adopt(fd)
+            self.name = device.adopt(fd)
             self._fd = fd
         try:
             os.set_blocking(self._fd, False)
             os.set_inheritable(self._fd, False)  # a child that kept it would keep the device alive
+            self._header, self._offload = device.agree_on_offload(self._fd, offload)
             if self._owns_namespace:
                 addresses = [kernel] if isinstance(kernel, str) else list(kernel or ())
                 kernel_side.configure(self.name, addresses, mtu)
         except BaseException:
             self.close()
             raise
+        self._padding = bytes(max(self._header - virtio.LENGTH, 0))
+        self._read_size = self._header + _LONGEST
+        if self._offload:
+            keep_memory_warm()
+
+    @property
+    def offload(self) -> bool:
+        """Whether checksums are left partial and super-frames pass, in both directions."""
+        return self._offload
+
+    @property
+    def max_payload(self) -> int:
+        """TCP payload of the largest super-frame, in bytes; 0 without offload."""
+        return virtio.MAX_PAYLOAD if self._offload else 0
 
     def __repr__(self) -> str:
         return f"TunLink({self.name!r}, mtu={self.mtu}{', closed' if self._fd < 0 else ''})"
@@ -95,11 +120,15 @@ class TunLink:
     def read_batch(self, limit: int) -> list[Packet]:
         """Up to `limit` packets from the kernel. Raises `LinkClosedError` when the device is gone."""
         batch: list[Packet] = []
-        fd = self._fd
-        read = os.read
+        fd, size, header = self._fd, self._read_size, self._header
+        read, decode = os.read, virtio.decode
         try:
-            while len(batch) < limit:
-                batch.append(Packet(read(fd, _READ_SIZE)))
+            for _ in range(limit):
+                frame = read(fd, size)
+                try:
+                    batch.append(decode(frame, header) if header else Packet(frame))
+                except WireError as refusal:
+                    self.errors[refusal.reason.value] += 1
         except OSError as error:
             if error.errno in _GONE and not batch:
                 raise self._gone() from error
@@ -108,17 +137,20 @@ class TunLink:
         return batch
 
     def write(self, packet: Packet) -> bool:
-        """Hand one packet to the kernel; False if its buffer is full. Raises `LinkClosedError` when it is
-        gone."""
-        packet = offload.complete(packet)
+        """Hand one packet to the kernel; False if its buffer is full. Raises `LinkClosedError` when it is gone."""
+        if self._offload:
+            head = virtio.encode(packet) + self._padding + packet.head
+        else:
+            packet = complete(packet)
+            head = bytes(self._header) + packet.head if self._header else packet.head
         parts = packet.parts
         try:
             if not parts:
-                os.write(self._fd, packet.head)
+                os.write(self._fd, head)
             elif len(parts) <= _MOST_PARTS:
-                os.writev(self._fd, (packet.head, *parts))
+                os.writev(self._fd, (head, *parts))
             else:
-                os.write(self._fd, packet.frame())
+                os.write(self._fd, b"".join((head, *parts)))
         except OSError as error:
             if error.errno in _WAIT:
                 return False
@@ -152,9 +184,11 @@ class TunLink:
             return
         if trio.lowlevel.in_trio_run():
             trio.lowlevel.notify_closing(fd)
-        device, self._device = self._device, None
-        if device is not None:
-            device.close()
+        if self._made and self._offload:
+            device.no_offload(fd)  # a persistent device would keep it, to the surprise of whoever opens it next
+        owner, self._device = self._device, None
+        if owner is not None:
+            owner.close()
         else:
             os.close(fd)
 
@@ -183,65 +217,35 @@ class TunLink:
         self.errors[errno.errorcode.get(error.errno or 0, str(error.errno))] += 1
 
 
-# ------------------------------------------------------------------------------------------------------------
+def open_queues(
+    name: str = "tun%d",
+    count: int = 2,
+    kernel: str | Sequence[str] | None = None,
+    mtu: int = 1500,
+    *,
+    offload: bool = True,
+) -> list[TunLink]:
+    """One device with `count` queues, and a link on each; the arguments are `TunLink`'s.
 
-
-def _open_device(name: str) -> tuple[Any, int, str]:
-    """Open or make the device: the pytun object that owns the descriptor (or None), the descriptor, and the
-    name."""
-    if not 0 < len(name.encode()) < 16:
-        raise LinkError(errno.EINVAL, f"{name!r} can't name a device: Linux allows 1 to 15 bytes")
+    The kernel sends the packets of a flow to the queue from which it last had one of that flow; a flow that it has not
+    heard of from us goes to a queue chosen by a hash, and so does every flow of a queue that is closed. Who wants flows
+    to stay where they are opens all queues before the first packet and keeps a duplicate (`os.dup`) of each `fileno()`;
+    with one of these another process can go on: `TunLink(fd=...)`. Raises `LinkError`.
+    """
+    name, fds = device.open_queues(name, count, device.IFF_VNET_HDR if offload else 0)
+    links: list[TunLink] = []
+    addresses = (kernel,) if isinstance(kernel, str) else tuple(kernel or ())
     try:
-        if not os.path.exists(DEVICE):
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), DEVICE)
-        try:
-            import pytun
-        except ImportError:
-            fd, name = _open_plainly(name)
-            return None, fd, name
-        device = pytun.TunTapDevice(name=name, flags=IFF_TUN | IFF_NO_PI)
-        return device, device.fileno(), device.name
-    except OSError as error:
-        raise _explain(error, name) from error
-
-
-def _open_plainly(name: str) -> tuple[int, str]:
-    """What python-pytun does, where it isn't installed: it has wheels for x86-64 only."""
-    fd = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        answer = fcntl.ioctl(fd, TUNSETIFF, _IFREQ.pack(name.encode(), IFF_TUN | IFF_NO_PI))
+        for fd in fds:
+            # The addresses come last, and the device up with them: no packet may meet half of the queues.
+            last = len(links) == count - 1
+            links.append(TunLink(kernel=addresses if last else None, mtu=mtu, fd=fd, offload=offload))
+            links[-1]._owns_namespace = True
     except BaseException:
-        os.close(fd)
+        for link in links:
+            link.close()
+        for fd in fds[len(links) :]:
+            with contextlib.suppress(OSError):
+                os.close(fd)
         raise
-    return fd, _IFREQ.unpack(answer)[0].rstrip(b"\0").decode()
-
-
-def _adopt(fd: int) -> str:
-    """The name of the device behind a descriptor that was handed in. Leaves the descriptor open if it's no
-    use."""
-    try:
-        name, flags = _IFREQ.unpack(fcntl.ioctl(fd, TUNGETIFF, bytes(_IFREQ.size)))
-    except OSError as error:
-        raise LinkError(error.errno or errno.EINVAL, f"descriptor {fd} is not an attached TUN device") from error
-    # IFF_NO_PI can't be looked at: in this answer the kernel uses its bit for something else (IFF_NOFILTER).
-    if not flags & IFF_TUN or flags & IFF_VNET_HDR:
-        raise LinkError(
-            errno.EINVAL,
-            f"the device behind descriptor {fd} has the wrong format: open it with IFF_TUN and IFF_NO_PI, "
-            "and without IFF_TAP and IFF_VNET_HDR",
-        )
-    return str(name.rstrip(b"\0").decode())
-
-
-def _explain(error: OSError, name: str) -> LinkError:
-    """Why the device can't be had, and what to do about it."""
-    code = error.errno or errno.EIO
-    text = {
-        errno.ENOENT: f"there is no {DEVICE}; load the driver: modprobe tun",
-        errno.ENODEV: f"the kernel has no TUN driver behind {DEVICE}; load it with: modprobe tun",
-        errno.EACCES: f"{DEVICE} can't be opened; run as root, or let everyone use it: chmod 0666 {DEVICE}",
-        errno.EPERM: f"making the device {name} {kernel_side.CAPABILITY}",
-        errno.EBUSY: f"the device {name} is in use by another process; pick another name, such as tun%d",
-        errno.EINVAL: f"{name} is the name of a device of another kind, or no name; pick another one",
-    }.get(code, f"the device {name} can't be opened: {os.strerror(code)}")
-    return LinkError(code, text)
+    return links

@@ -23,6 +23,7 @@ class Drop(enum.Enum):
     NOT_FOR_US = "not-for-us"  # a destination address that is not ours
     BROADCAST = "broadcast"  # TCP to a broadcast or multicast address (RFC 9293 3.9.2.3)
     UNKNOWN_PROTOCOL = "unknown-protocol"
+    BAD_OFFLOAD = "bad-offload"  # what the device says about checksum or segmentation contradicts the packet
     # ICMP.
     ICMP_IGNORED = "icmp-ignored"  # a type that asks nothing of us
     ICMP_UNMATCHED = "icmp-unmatched"  # an error that quotes no connection of ours, or no sequence in flight

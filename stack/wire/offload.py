@@ -13,7 +13,7 @@ from stack.wire.drop import WireError
 from stack.wire.ipheader import PROTO_TCP, PROTO_UDP, IPHeader
 from stack.wire.packet import PARTIAL, VERIFY, Packet
 
-_UDP_CHECKSUM_OFFSET = 6
+UDP_CHECKSUM_OFFSET = 6  #: Where the checksum field stands in a UDP header.
 
 
 def complete(packet: Packet) -> Packet:
@@ -25,11 +25,11 @@ def complete(packet: Packet) -> Packet:
     if packet.csum != PARTIAL:
         return packet
     head = packet.head
-    found = _upper_layer(head)
+    found = upper_layer(head)
     if found is None:
         return packet
     protocol, start, end = found
-    field = start + (tcp.CHECKSUM_OFFSET if protocol == PROTO_TCP else _UDP_CHECKSUM_OFFSET)
+    field = start + (tcp.CHECKSUM_OFFSET if protocol == PROTO_TCP else UDP_CHECKSUM_OFFSET)
     if field + 2 > min(end, len(head)):
         return packet
     # What lies in `head` past the packet's own length is a link's padding, and not part of the sum.
@@ -40,7 +40,7 @@ def complete(packet: Packet) -> Packet:
     return Packet(head, packet.parts, packet.gso_size, VERIFY)
 
 
-def _upper_layer(head: bytes) -> tuple[int, int, int] | None:
+def upper_layer(head: bytes) -> tuple[int, int, int] | None:
     """Protocol, start and end of the TCP or UDP header and data, going only by what `head` holds."""
     version = head[0] >> 4 if head else 0
     if version == 4 and len(head) >= ipv4.HEADER_LENGTH:

@@ -54,7 +54,7 @@ def test_for_a_person(place: Path) -> None:
     for part in ("handshake 1/3", "handshake 2/3", "handshake 3/3", "close 1/4", "close 4/4"):
         assert done.stdout.count(part) == 2
     assert max(map(len, done.stdout.splitlines())) <= 100
-    assert len(list(pcapng.read((place / "tcpstack-demo.pcapng").read_bytes()))) > 1000
+    assert len(list(pcapng.read((place / "tcpstack-demo.pcapng").read_bytes()))) > 100
 
 
 def test_every_ladder(place: Path) -> None:

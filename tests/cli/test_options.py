@@ -81,6 +81,13 @@ def test_addresses_may_be_repeated() -> None:
     assert (arguments.kernel, arguments.mtu, arguments.pcap, arguments.tun) == (None, 1280, None, "tun%d")
 
 
+def test_offload_is_the_rule() -> None:
+    parser = argparse.ArgumentParser()
+    add_network_options(parser)
+    assert parser.parse_args([]).offload is True
+    assert parser.parse_args(["--no-offload"]).offload is False
+
+
 @pytest.mark.parametrize("mtu", ["575", "65536", "big"])
 def test_mtus_refused(mtu: str, capsys: pytest.CaptureFixture[str]) -> None:
     parser = argparse.ArgumentParser()

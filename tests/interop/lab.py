@@ -148,10 +148,11 @@ def on_a_wire(
     options: TcpOptions | None = None,
     through: Callable[[Link], Link] | None = None,
     tshark: bool = True,
+    offload: bool = True,
 ) -> Callable[[Callable[..., Awaitable[None]]], Callable[..., Awaitable[None]]]:
     """Give the test a `lab`. `allow`: expert messages beyond the usual ones; `through`: a link around the device's.
 
-    `tshark` False: the test looks at the capture itself.
+    `tshark` False: the test looks at the capture itself. `offload` False: every packet is as long as a wire's.
     """
 
     def decorate(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
@@ -164,7 +165,7 @@ def on_a_wire(
                 folder.mkdir()
                 try:
                     with _loss_probes(attempt == 0):
-                        await _once(test, arguments, folder, allow, options, through, tshark)
+                        await _once(test, arguments, folder, allow, options, through, tshark, offload)
                     shutil.rmtree(folder)
                     return
                 except Unclean as unclean:
@@ -188,11 +189,12 @@ async def _once(
     options: TcpOptions | None,
     through: Callable[[Link], Link] | None,
     tshark: bool,
+    offload: bool,
 ) -> None:
     before = programs.nstat(*programs.CLEAN, PROBES)
     pcap = folder / "capture.pcapng"
     with trio.fail_after(HANG):
-        async with open_lab(pcap, options=options, through=through) as lab:
+        async with open_lab(pcap, options=options, through=through, offload=offload) as lab:
             await test(lab=lab, **arguments)
             drops = lab.tun.drops()
             assert not lab.tun.errors, lab.tun.errors
@@ -213,13 +215,18 @@ async def _once(
 
 @asynccontextmanager
 async def open_lab(
-    pcap: Path, *, options: TcpOptions | None = None, through: Callable[[Link], Link] | None = None
+    pcap: Path,
+    *,
+    options: TcpOptions | None = None,
+    through: Callable[[Link], Link] | None = None,
+    offload: bool = True,
 ) -> AsyncIterator[Lab]:
     """A device, our host on it, a capture in a file."""
     number = next(_networks)
     tun = TunLink(
         f"tcpsi{os.getpid() % 100_000}-%d",
         kernel=[f"{_address(number, 4, 1)}/24", f"{_address(number, 6, 1)}/64"],
+        offload=offload,
     )
     addresses = [f"{_address(number, 4, 2)}/24", f"{_address(number, 6, 2)}/64"]
     link = through(tun) if through is not None else tun

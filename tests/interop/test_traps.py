@@ -169,7 +169,7 @@ async def test_our_delayed_ack_comes_alone_in_time(lab: Lab, family: int) -> Non
 
 
 @FAMILIES
-@on_a_wire()
+@on_a_wire(offload=False)
 async def test_we_acknowledge_every_second_segment_of_a_bulk(lab: Lab, family: int) -> None:
     stream, peer = await pair(lab, family)
     data = content(5_000_000)

@@ -86,14 +86,32 @@ def test_checksums_are_completed_on_a_copy():
     assert (sent.head, sent.csum) == (head, PARTIAL)
 
 
-def test_a_super_frame_stands_there_as_the_host_saw_it():
-    left, right = memory_links(mtu=65535)
+def super_frame(size: int) -> Packet:
+    src, dst = bytes([10, 9, 0, 2]), bytes([10, 9, 0, 1])
+    payload = bytes(number & 0xFF for number in range(size))
+    header = tcp.encode(Segment(80, 34000, 1, 2, ACK, 100, (payload,)), tcp.address_sum(src, dst))
+    return Packet(ip.encode(src, dst, ip.PROTO_TCP, 20 + size) + header, (payload,), 1460, PARTIAL)
+
+
+@pytest.mark.parametrize("size", [3000, 65_455])
+def test_a_super_frame_stands_there_in_one_piece_with_its_checksum(size):
+    """Both ways: what the kernel left to us is completed too. The file holds all of it, whatever the MTU is."""
+    left, right = memory_links(max_payload=65_455)
     file = io.BytesIO()
     link = CaptureLink(left, file)
-    assert right.write(Packet(bytes(60_000)))
-    link.read_batch(1)
-    [captured] = packets(file)
-    assert (len(captured.data), captured.original_length) == (60_000, 60_000)
+    assert link.max_payload == 65_455
+    sent = super_frame(size)
+    assert link.write(sent)
+    assert right.write(sent)
+    [got] = link.read_batch(1)
+    assert (got.csum, got.gso_size) == (PARTIAL, 1460)
+    both = packets(file)
+    assert [captured.outbound for captured in both] == [True, False]
+    for captured in both:
+        assert len(captured.data) == captured.original_length == 40 + size
+        header = ip.decode(captured.data)
+        assert tcp.checksum_ok(captured.data, header)
+        assert captured.data[40:] == sent.parts[0]
 
 
 def test_a_packet_that_the_link_does_not_take_is_noted_when_it_does():

@@ -232,6 +232,19 @@ async def test_super_frames_are_split_and_one_bit_of_one_packet_is_flipped(
             read(packet)
 
 
+async def test_a_super_frame_from_the_device_is_split_before_anything_befalls_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    inner, far = memory_links(max_payload=60_000)
+    link = ImpairLink(inner, PERFECT)
+    assert link.max_payload == 60_000
+    assert far.write(tcp_packet(b"x" * 30_000, gso_size=1000))
+    got = link.read_batch(99)
+    assert link.inbound.stats.entered == len(got) == 30
+    assert {(packet.csum, packet.gso_size) for packet in got} == {(VERIFY, 0)}
+    assert b"".join(read(packet)[1].payload for packet in got) == b"x" * 30_000
+
+
 @pytest.mark.parametrize("v6", [False, True])
 @pytest.mark.parametrize("outbound", [False, True])
 async def test_a_packet_too_big_is_answered(autojump_clock: trio.testing.MockClock, v6: bool, outbound: bool) -> None:

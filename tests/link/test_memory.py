@@ -100,6 +100,67 @@ async def test_wait_readable_wakes_when_a_packet_comes():
         await right.wait_readable()  # returns at once while something is there
 
 
+# -- super-frames --------------------------------------------------------------------------------------------
+
+
+def super_frame(size: int, gso_size: int = 1400) -> Packet:
+    src, dst = bytes([10, 9, 0, 2]), bytes([10, 9, 0, 1])
+    payload = bytes(number & 0xFF for number in range(size))
+    header = tcp.encode(Segment(80, 34000, 1, 2, ACK, 100, (payload,)), tcp.address_sum(src, dst))
+    return Packet(ip.encode(src, dst, ip.PROTO_TCP, 20 + size) + header, (payload,), gso_size, PARTIAL)
+
+
+def test_a_super_frame_crosses_as_one_with_its_note():
+    left, right = memory_links(max_payload=60_000)
+    assert (left.max_payload, right.max_payload) == (60_000, 60_000)
+    sent = super_frame(60_000)
+    assert left.write(sent)
+    [got] = right.read_batch(9)
+    assert (got.head, got.gso_size, got.csum) == (sent.head, 1400, PARTIAL)
+    assert b"".join(got.parts) == sent.parts[0]
+    assert all(isinstance(part, memoryview) and part.obj is not sent.parts[0] for part in got.parts)
+
+
+def test_an_ordinary_packet_keeps_its_partial_checksum_there():
+    left, right = memory_links(max_payload=60_000)
+    sent = super_frame(1000, 0)
+    assert left.write(sent)
+    [got] = right.read_batch(9)
+    assert (got.frame(), got.gso_size, got.csum) == (sent.frame(), 0, PARTIAL)
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        pytest.param(super_frame(60_001), id="too-much-payload"),
+        pytest.param(super_frame(30_000, 1461), id="its-packets-would-not-fit"),
+        pytest.param(super_frame(1461, 0), id="no-super-frame"),
+        pytest.param(super_frame(1461, 1461), id="a-super-frame-of-one"),
+        pytest.param(Packet(b""), id="nothing"),
+    ],
+)
+def test_what_a_device_would_not_take_is_lost_and_counted(packet):
+    left, right = memory_links(max_payload=60_000)
+    assert left.write(packet)
+    assert left.oversized == 1
+    assert right.read_batch(9) == []
+
+
+def test_a_super_frame_does_not_cross_without_offload():
+    left, _ = memory_links()
+    assert left.write(super_frame(60_000))
+    assert left.oversized == 1
+
+
+@pytest.mark.parametrize("max_payload", [-1, 65_456])
+def test_impossible_payloads_are_refused(max_payload):
+    with pytest.raises(ValueError, match="0 to 65455"):
+        memory_links(max_payload=max_payload)
+
+
+# -- waiting -------------------------------------------------------------------------------------------------
+
+
 async def test_wait_writable_wakes_when_there_is_room():
     left, right = memory_links(capacity=1)
     order = []

@@ -16,11 +16,12 @@ import pytest
 import trio
 from pyroute2 import IPRoute
 
-from stack.link import kernel, tun
+from stack.link import device, kernel
 from stack.link.protocol import Link, LinkClosedError, LinkError
 from stack.link.tun import TunLink
 from stack.wire import icmp, ip, tcp
 from stack.wire.address import parse_address
+from stack.wire.offload import complete
 from stack.wire.packet import PARTIAL, Packet
 from stack.wire.segment import ACK, SYN, Segment
 
@@ -28,9 +29,9 @@ OURS, KERNELS = parse_address("10.9.0.2"), parse_address("10.9.0.1")
 OURS6, KERNELS6 = parse_address("fd00:9::2"), parse_address("fd00:9::1")
 
 
-@pytest.fixture
-def link() -> Iterator[TunLink]:
-    with closing(TunLink(kernel=["10.9.0.1/24", "fd00:9::1/64"])) as made:
+@pytest.fixture(params=[True, False], ids=["offload", "plain"])
+def link(request: pytest.FixtureRequest) -> Iterator[TunLink]:
+    with closing(TunLink(kernel=["10.9.0.1/24", "fd00:9::1/64"], offload=request.param)) as made:
         yield made
 
 
@@ -40,7 +41,7 @@ def ipr() -> Iterator[IPRoute]:
         yield made
 
 
-def device(ipr: IPRoute, name: str):
+def known(ipr: IPRoute, name: str):
     found = ipr.link_lookup(ifname=name)
     return ipr.get_links(found[0])[0] if found else None
 
@@ -51,13 +52,14 @@ def addresses(ipr: IPRoute, name: str) -> set[str]:
 
 
 async def next_packet(link: TunLink, protocol: int) -> tuple[ip.IPHeader, bytes]:
-    """The next packet of this protocol; the kernel's own chatter (MLD) is passed over."""
+    """The next packet of this protocol, as on a wire; the kernel's own chatter (MLD) is passed over."""
     while True:
         await link.wait_readable()
         for packet in link.read_batch(1):
-            header = ip.decode(packet.frame())
+            frame = complete(packet).frame()
+            header = ip.decode(frame)
             if header.protocol == protocol and header.src in (KERNELS, KERNELS6):
-                return header, packet.frame()
+                return header, frame
 
 
 def echo_request(src: bytes, dst: bytes) -> Packet:
@@ -78,7 +80,7 @@ def test_the_device_is_made_configured_raised_and_removed(how, monkeypatch, ipr)
     link = TunLink("tcpstack%d", kernel=["10.9.0.1/24", "fd00:9::1/64"], mtu=1400)
     assert (link._device is None) == (how == "plain")
     assert link.name == "tcpstack0"
-    made = device(ipr, "tcpstack0")
+    made = known(ipr, "tcpstack0")
     assert made.get_attr("IFLA_MTU") == link.mtu == 1400
     assert made.get_attr("IFLA_TXQLEN") == 10_000
     assert made["flags"] & 1
@@ -86,13 +88,13 @@ def test_the_device_is_made_configured_raised_and_removed(how, monkeypatch, ipr)
     assert not os.get_inheritable(link.fileno())
     link.close()
     link.close()
-    assert device(ipr, "tcpstack0") is None
+    assert known(ipr, "tcpstack0") is None
     assert link.fileno() == -1
 
 
 def test_it_is_a_link(link):
     checked: Link = link
-    assert (checked.mtu, checked.max_payload) == (1500, 0)
+    assert (checked.mtu, checked.max_payload) == (1500, 65_455 if link.offload else 0)
     assert link.name in repr(link)
 
 
@@ -271,29 +273,28 @@ async def test_closing_wakes_and_ends(link, wait, monkeypatch):
 
 
 def opened(name: str, flags: int) -> int:
-    fd = os.open(tun.DEVICE, os.O_RDWR | os.O_CLOEXEC)
-    fcntl.ioctl(fd, tun.TUNSETIFF, tun._IFREQ.pack(name.encode(), flags))
+    fd = os.open(device.DEVICE, os.O_RDWR | os.O_CLOEXEC)
+    fcntl.ioctl(fd, device.TUNSETIFF, device.IFREQ.pack(name.encode(), flags))
     return fd
 
 
 async def test_a_descriptor_can_be_handed_in(ipr):
-    fd = opened("handed0", tun.IFF_TUN | tun.IFF_NO_PI)
+    fd = opened("handed0", device.IFF_TUN | device.IFF_NO_PI)
     with closing(TunLink(fd=fd, mtu=1300)) as link:
         assert (link.name, link.mtu, link.fileno()) == ("handed0", 1300, fd)
-        assert not device(ipr, "handed0")["flags"] & 1  # left as it was
+        assert not known(ipr, "handed0")["flags"] & 1  # left as it was
         link.check_address("127.0.0.1")  # nothing is known about the namespace that the device lives in
-    assert device(ipr, "handed0") is None
+    assert known(ipr, "handed0") is None
 
 
 def test_a_handed_in_device_is_configured_on_request(ipr):
-    fd = opened("handed0", tun.IFF_TUN | tun.IFF_NO_PI)
+    fd = opened("handed0", device.IFF_TUN | device.IFF_NO_PI)
     with closing(TunLink(fd=fd, kernel="10.9.0.1/24")):
         assert "10.9.0.1/24" in addresses(ipr, "handed0")
 
 
-@pytest.mark.parametrize("flags", [0x0002 | tun.IFF_NO_PI, tun.IFF_TUN | tun.IFF_NO_PI | tun.IFF_VNET_HDR])
-def test_a_descriptor_of_another_format_is_refused(flags):
-    fd = opened("handed0", flags)
+def test_a_descriptor_of_another_format_is_refused():
+    fd = opened("handed0", 0x0002 | device.IFF_NO_PI)  # IFF_TAP
     try:
         with pytest.raises(LinkError, match="wrong format") as caught:
             TunLink(fd=fd)
@@ -331,7 +332,7 @@ def test_a_name_that_no_device_can_have(name):
 
 
 def test_no_driver(monkeypatch):
-    monkeypatch.setattr(tun, "DEVICE", "/dev/net/no-such-device")
+    monkeypatch.setattr(device, "DEVICE", "/dev/net/no-such-device")
     refused(errno.ENOENT, "modprobe tun")
 
 
@@ -366,7 +367,7 @@ def test_without_the_capability_the_remedy_is_named():
 )
 def test_a_malformed_kernel_address(text, words, ipr):
     refused(errno.EINVAL, words, "tunbad", kernel=text)
-    assert device(ipr, "tunbad") is None  # nothing is left behind
+    assert known(ipr, "tunbad") is None  # nothing is left behind
 
 
 def test_an_impossible_mtu():
@@ -412,7 +413,7 @@ def test_ipv6_that_stays_off_is_explained(monkeypatch):
 
 def test_a_device_that_root_made_ready_needs_no_privilege(ipr):
     """What is as asked is not touched: here the rights to change it are taken away to show that."""
-    ready = opened("ready0", tun.IFF_TUN | tun.IFF_NO_PI)
+    ready = opened("ready0", device.IFF_TUN | device.IFF_NO_PI)
     fcntl.ioctl(ready, 0x400454CB, 1)  # TUNSETPERSIST
     fcntl.ioctl(ready, 0x400454CC, os.getuid())  # TUNSETOWNER
     os.close(ready)
@@ -427,7 +428,7 @@ def test_a_device_that_root_made_ready_needs_no_privilege(ipr):
         )
         assert done.stdout == "ready0\n"
         assert "LinkError: ready0 can't have an MTU of 1400: needs CAP_NET_ADMIN" in done.stderr
-        assert device(ipr, "ready0") is not None
+        assert known(ipr, "ready0") is not None
     finally:
         ipr.link("del", index=index)
 

@@ -18,6 +18,7 @@ a handshake loses a SYN costs a second here as there, and would only be noise. W
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import itertools
 import json
@@ -48,6 +49,7 @@ from stack.path.config import PathConfig, parse
 from stack.runtime.open import OpenHost, open_host
 from stack.runtime.stream import TcpStream
 from stack.wire.units import SECOND
+from tools.lib import peers
 from tools.lib.peer import content
 
 PEER = Path(__file__).with_name("peer.py")
@@ -471,8 +473,11 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "--congestion", metavar="NAME", default="cubic", help="the kernel's congestion control (default: %(default)s)"
     )
     bench.add_argument("--json", action="store_true", help="print the results as one JSON object")
-    bench.set_defaults(run=impaired)
+    bench.set_defaults(run=impaired, command=None)
+    peers.add_parser(benches)
     arguments = parser.parse_args(argv)
+    if arguments.command is not None:
+        return arguments
     if arguments.size < 1 or arguments.runs < 1:
         bench.error("--size and --runs must be above 0")
     if not Results(arguments.only).cells:
@@ -486,7 +491,11 @@ def main(argv: list[str] | None = None) -> int:
         print("error: this needs a network of its own: run tools/bench", file=sys.stderr)
         return 2
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with Ctrl-C ignored
-    results: Results = arguments.run(arguments, Console(stderr=True, soft_wrap=True))
+    out = Console(stderr=True, soft_wrap=True)
+    if arguments.command is not None:
+        status: int = arguments.command(arguments, functools.partial(progress, out))
+        return status
+    results: Results = arguments.run(arguments, out)
     if arguments.json:
         print(json.dumps(results.as_dict()))
     else:

@@ -54,7 +54,7 @@ set_up() { # run | test
 needed_programs() { # run | test
     case $1 in
         run) echo "curl=curl unshare=util-linux" ;;
-        test) echo "curl=curl unshare=util-linux setpriv=util-linux ip=iproute2 nginx=nginx tshark=tshark ping=iputils-ping" ;;
+        test) echo "curl=curl unshare=util-linux setpriv=util-linux ip=iproute2 nginx=nginx tshark=tshark ping=iputils-ping iperf3=iperf3" ;;
     esac
 }
 useful_programs() { # run | test

@@ -33,9 +33,9 @@ WIRE = 1500 / 1448  # bytes on the wire for a byte of payload
 Cell = tuple[str, int, int, float]
 
 
-def queue_bytes(rate: int, rtt: int) -> int:
-    """One bandwidth-delay product, and room for a burst of a few packets where that is less."""
-    return max(rate * 125 * rtt, 15_000)
+def one_bdp(rate: int, rtt: int) -> str:
+    """A queue of one bandwidth-delay product, and room for a burst of a few packets where that is less."""
+    return f"{max(rate * 125 * rtt, 15_000)}B"
 
 
 def utilisation(cell: Cell) -> float:
@@ -45,7 +45,7 @@ def utilisation(cell: Cell) -> float:
     options = OPTIONS.replace(congestion=algorithm)
     client, server = world.host("client", options=options), world.host("server", options=options)
     delay = rtt * 500_000
-    forth = path_config(rate=f"{rate}mbit", delay=delay, queue=queue_bytes(rate, rtt), loss=loss)
+    forth = path_config(rate=f"{rate}mbit", delay=delay, queue=one_bdp(rate, rtt), loss=loss)
     world.pipe(client, server, forth, back=path_config(delay=delay))
     service = server.serve(80, Sink)
     seconds = RATES[rate]
@@ -63,7 +63,7 @@ def fairness(pair: tuple[str, str]) -> float:
     router, exit_ = world.router("router"), world.router("exit")
     world.pipe(first, router, delay="1ms")
     world.pipe(second, router, delay="1ms")
-    bottleneck = path_config(rate="10mbit", delay="18ms", queue=queue_bytes(10, 40))
+    bottleneck = path_config(rate="10mbit", delay="18ms", queue=one_bdp(10, 40))
     world.pipe(router, exit_, bottleneck, back=path_config(delay="18ms"))
     world.pipe(exit_, server, delay="1ms")
     services = [server.serve(port, Sink) for port in (80, 81)]
