@@ -22,6 +22,7 @@ from stack.cli.terminal import FAILURE, SUCCESS, USAGE, CommandError, console
 from stack.observe.bench import machine
 from stack.observe.bench.figures import Results, choose, is_off, rounded
 from stack.observe.bench.samples import PACKAGE, SPARE, Plan, SampleError, compiled, take
+from stack.wire.compiling import is_compiled
 
 DESCRIPTION = """\
 Measure this stack against the kernel's sockets over a TUN device, in a sandbox of its own, each figure beside its
@@ -187,7 +188,7 @@ def _summary(results: Results, facts: dict[str, Any], notes: list[str]) -> dict[
     return {
         "results": [row.as_dict() for row in results.rows()],
         "machine": facts,
-        "compiled": machine.is_compiled(),
+        "compiled": is_compiled(),
         "relations": [
             {
                 "name": relation.load,

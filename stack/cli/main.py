@@ -1,7 +1,7 @@
 """The command `tcpstack`: each subcommand has a module of its own.
 
 They are imported when `main` runs, not with this module, so that Ctrl-C in the first tenths of a second is no
-traceback.
+traceback. `doctor` runs without the others, because it is for finding out why they don't.
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
+    words = sys.argv[1:] if argv is None else argv
+    if words and words[0] == "doctor":
+        return _doctor(words)
+
     from stack.cli.terminal import CommandError, report
 
     try:
@@ -44,11 +48,21 @@ def _run(argv: Sequence[str] | None) -> int:
     return status
 
 
+def _doctor(words: Sequence[str]) -> int:
+    import argparse
+
+    from stack.cli import doctor
+
+    parser = argparse.ArgumentParser(prog="tcpstack")
+    doctor.add_parser(parser.add_subparsers())
+    return doctor.run_doctor(parser.parse_args(words))
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     import argparse
 
-    from stack.cli import bench, demo, get, iperf3, ping, serve, sim
+    from stack.cli import bench, demo, doctor, get, iperf3, ping, serve, sim
 
     parser = argparse.ArgumentParser(
         prog="tcpstack",
@@ -56,20 +70,25 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"tcpstack {_version()}")
+    parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (demo, serve, get, ping, iperf3, sim, bench):
+    for module in (demo, serve, get, ping, iperf3, sim, bench, doctor):
         module.add_parser(commands)
     return parser
 
 
 def _version() -> str:
+    """Ours, Python's, and which form of the core runs."""
+    import platform
     from importlib.metadata import PackageNotFoundError, version
 
+    from stack.wire.compiling import form
+
     try:
-        return version("tcpstack")
+        ours = version("tcpstack")
     except PackageNotFoundError:  # a checkout that was not installed
-        return "(not installed)"
+        ours = "(not installed)"
+    return f"tcpstack {ours}, core {form()}, {platform.python_implementation()} {platform.python_version()}"
 
 
 if __name__ == "__main__":

@@ -8,13 +8,17 @@ checked the sum; every other packet is made one run of bytes first.
 
 from __future__ import annotations
 
+from typing import Final
+
 from stack.wire import tcp
 from stack.wire.drop import Drop, WireError
 from stack.wire.ipheader import PROTO_TCP, IPHeader
 from stack.wire.packet import VERIFY, Packet
 from stack.wire.segment import Segment
 
-_SHORTEST_IPV4, _SHORTEST_IPV6 = 40, 60  # octets of an IP and a TCP header without options
+# Octets of an IP and a TCP header without options.
+_SHORTEST_IPV4: Final = 40
+_SHORTEST_IPV6: Final = 60
 
 
 def prepared(packet: Packet) -> Packet:
@@ -25,10 +29,14 @@ def prepared(packet: Packet) -> Packet:
 
 
 def _is_usual(head: bytes) -> bool:
-    """Whether an IP header without options or extensions stands there, and a TCP header behind it."""
+    """Whether an IP header without options or extensions stands there, and all of a TCP header behind it."""
     if len(head) >= _SHORTEST_IPV4 and head[0] == 0x45:
-        return head[9] == PROTO_TCP
-    return len(head) >= _SHORTEST_IPV6 and head[0] >> 4 == 6 and head[6] == PROTO_TCP
+        start, protocol = 20, head[9]
+    elif len(head) >= _SHORTEST_IPV6 and head[0] >> 4 == 6:
+        start, protocol = 40, head[6]
+    else:
+        return False
+    return protocol == PROTO_TCP and len(head) >= start + (head[start + 12] >> 4 << 2)
 
 
 def segment(packet: Packet, header: IPHeader) -> Segment:

@@ -365,7 +365,7 @@ def _take_text(conn: Connection, seg: Segment, seq: int, now: Time) -> None:
         conn.drop(Drop.AFTER_CLOSE)
         conn.abort()
         return
-    conn.data_segs_in += 1
+    conn.data_segs_in += seg.segments
     if now - conn.last_data_in > conn.rtt.rto and conn.last_data_out < conn.last_data_in:
         rcv.on_silence()  # but not where we answer what comes: the answer carries the ACK
     conn.last_data_in = now

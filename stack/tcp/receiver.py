@@ -25,15 +25,16 @@ because the peer counts duplicates.
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
 from stack.tcp.chunks import Held, keep
 from stack.tcp.config import TcpOptions
 from stack.tcp.reassembly import Reassembly
 from stack.wire.units import Duration, Time
 
-QUICK_ACKS = 16  #: Segments acknowledged at once when the peer's window is small; Linux' figure too.
+QUICK_ACKS: Final = 16  #: Segments acknowledged at once when the peer's window is small; Linux' figure too.
 MAX_DUPLICATE_ACKS = 64  #: Out-of-order arrivals of one batch that get an ACK of their own.
-NO_FIN = -1
+NO_FIN: Final = -1
 
 Blocks = tuple[tuple[int, int], ...]
 

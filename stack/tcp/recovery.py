@@ -30,13 +30,17 @@ import heapq
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterator
+from typing import Final
 
 from stack.wire.units import Time
 
-OUT, SACKED, LOST, ACKED = 0, 1, 2, 3
+OUT: Final = 0
+SACKED: Final = 1
+LOST: Final = 2
+ACKED: Final = 3
 
 MAX_RANGES = 4096  #: Reported ranges; a peer that reports more has invented them. Further ones are ignored.
-NO_FIN = 1 << 62  #: Beyond every number.
+NO_FIN: Final = (1 << 62) - 1  #: Beyond every number.
 COMPACT = 256  #: Forgotten records leave their list so many at a time.
 
 

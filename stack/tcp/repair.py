@@ -18,6 +18,8 @@ counted as lost counts as in flight again. Three things tell:
 
 from __future__ import annotations
 
+from typing import Final
+
 from stack.tcp.congestion import AckSummary, CongestionControl
 from stack.tcp.delivery import DeliveryRate
 from stack.tcp.inflation import Inflation
@@ -29,9 +31,11 @@ from stack.tcp.timestamps import TICK
 from stack.tcp.tlp import TailLossProbe
 from stack.wire.units import NEVER, Duration, Time
 
-OPEN, RECOVERY, LOSS = 0, 1, 2
+OPEN: Final = 0
+RECOVERY: Final = 1
+LOSS: Final = 2
 
-F_RTO_SEGMENTS = 2  #: New segments that ask whether a time-out was needed (RFC 5682 2.1, step 2b).
+F_RTO_SEGMENTS: Final = 2  #: New segments that ask whether a time-out was needed (RFC 5682 2.1, step 2b).
 
 
 class AckNews:
@@ -528,6 +532,8 @@ class Repair:
             # What is believed lost is in flight no more: the window bounds what is (RFC 5681 3.1, RFC 9438 4.6).
             self.congestion.on_timeout(min(nxt - una, self.congestion.cwnd), fresh, now)
         if self.rack is not None:
+            if first is not None and records.is_burst(first):
+                records.split(first, self.mss)  # of a burst, too, it is the first segment that has timed out
             window = self.rack.reordering_window(records, self.rtt, repairing=True)
             self.rack.mark_timed_out(records, window, now)
         else:

@@ -22,6 +22,8 @@ wanted. What was lost is `stack.tcp.repair`'s business.
 
 from __future__ import annotations
 
+from typing import Final
+
 from stack.tcp.congestion import CongestionControl
 from stack.tcp.recovery import Sent
 from stack.tcp.repair import OPEN, AckNews, Repair
@@ -29,12 +31,12 @@ from stack.tcp.rtt import RttEstimator
 from stack.tcp.send_buffer import SendBuffer
 from stack.wire.units import MS, NEVER, SECOND, Duration, Time
 
-PACING_TICK: Duration = 1 * MS  #: What is due within a tick leaves in one burst; the times are billed exactly.
+PACING_TICK: Final = 1 * MS  #: What is due within a tick leaves in one burst; the times are billed exactly.
 SLOW_START_PACE = 200  #: Percent of cwnd / SRTT; Linux' figures, as the next.
 AVOIDANCE_PACE = 120
-BURST: Duration = 1 * MS  #: At most so much of the connection's rate leaves at once, as in Linux ...
-LEAST_BURST = 2  #: ... but two segments always ...
-SHORT_PATH: Duration = MS // 2  #: ... and all that the windows allow where a round trip is as short as that.
+BURST: Final = 1 * MS  #: At most so much of the connection's rate leaves at once, as in Linux ...
+LEAST_BURST: Final = 2  #: ... but two segments always ...
+SHORT_PATH: Final = MS // 2  #: ... and all that the windows allow where a round trip is as short as that.
 
 
 class Sender:
@@ -258,6 +260,9 @@ class Sender:
         if record is None:
             return None
         room = self.mss
+        if not repair.force and records.pipe > 0 and min(record.size, room) > repair.allowance:
+            self.cwnd_limited = True  # before anything is cut: a burst stays whole until it may go
+            return None
         if self.max_burst > room and not repair.force:
             whole = min(repair.allowance, self.una + self.wnd - record.start, self._burst_limit()) // room
             room *= max(whole, 1)

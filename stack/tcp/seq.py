@@ -7,8 +7,10 @@ data is 1, and `<` means `<`. `unwrap` turns a wire number into that int, `wrap`
 
 from __future__ import annotations
 
-MASK = 0xFFFF_FFFF
-HALF = 0x8000_0000
+from typing import Final
+
+MASK: Final = 0xFFFF_FFFF
+HALF: Final = 0x8000_0000
 
 
 def wrap(number: int, zero: int) -> int:

@@ -5,10 +5,12 @@ It stands in a module of its own so that `ipv4` and `ipv6` can make it and `ip` 
 
 from __future__ import annotations
 
-PROTO_ICMP = 1
-PROTO_TCP = 6
-PROTO_UDP = 17
-PROTO_ICMPV6 = 58
+from typing import Final
+
+PROTO_ICMP: Final = 1
+PROTO_TCP: Final = 6
+PROTO_UDP: Final = 17
+PROTO_ICMPV6: Final = 58
 
 
 class IPHeader:

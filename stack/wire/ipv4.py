@@ -17,17 +17,25 @@ route (RFC 7126 4.3 and 4.4); nothing in them is obeyed, and nothing is ever wri
 from __future__ import annotations
 
 import struct
+from typing import Final
 
 from stack.wire.drop import Drop, WireError
 from stack.wire.ipheader import IPHeader
 
-HEADER_LENGTH = 20  #: Octets without options; all that this host sends.
-MAX_LENGTH = 65535  #: The largest Total Length.
+HEADER_LENGTH: Final = 20  #: Octets without options; all that this host sends.
+MAX_LENGTH: Final = 65535  #: The largest Total Length.
 
-OPTION_END, OPTION_NOP, OPTION_RECORD_ROUTE, OPTION_TIMESTAMP = 0, 1, 7, 68
-OPTION_LSRR, OPTION_SSRR = 131, 137  # loose and strict source and record route
+OPTION_END: Final = 0
+OPTION_NOP: Final = 1
+OPTION_RECORD_ROUTE: Final = 7
+OPTION_TIMESTAMP: Final = 68
+# loose and strict source and record route
+OPTION_LSRR: Final = 131
+OPTION_SSRR: Final = 137
 
-_DONT_FRAGMENT, _MORE_FRAGMENTS, _OFFSET = 0x4000, 0x2000, 0x1FFF
+_DONT_FRAGMENT: Final = 0x4000
+_MORE_FRAGMENTS: Final = 0x2000
+_OFFSET: Final = 0x1FFF
 _HEADER = struct.Struct("!BBHHHBBH4s4s")
 
 

@@ -18,17 +18,22 @@ fragments nothing (RFC 6946).
 from __future__ import annotations
 
 import struct
+from typing import Final
 
 from stack.wire.drop import Drop, WireError
 from stack.wire.ipheader import IPHeader
 
-HEADER_LENGTH = 40  #: Octets without extension headers; all that this host sends.
-MAX_PAYLOAD = 65535  #: The largest Payload Length.
+HEADER_LENGTH: Final = 40  #: Octets without extension headers; all that this host sends.
+MAX_PAYLOAD: Final = 65535  #: The largest Payload Length.
 
-HOP_BY_HOP, ROUTING, FRAGMENT, NO_NEXT_HEADER, DESTINATION = 0, 43, 44, 59, 60
+HOP_BY_HOP: Final = 0
+ROUTING: Final = 43
+FRAGMENT: Final = 44
+NO_NEXT_HEADER: Final = 59
+DESTINATION: Final = 60
 
-MAX_EXTENSION_HEADERS = 8  #: In one packet. Nobody needs more than four; 100 are an attack.
-MAX_EXTENSION_OCTETS = 256  #: In one packet, all extension headers together.
+MAX_EXTENSION_HEADERS: Final = 8  #: In one packet. Nobody needs more than four; 100 are an attack.
+MAX_EXTENSION_OCTETS: Final = 256  #: In one packet, all extension headers together.
 
 _HEADER = struct.Struct("!IHBB16s16s")
 _FRAGMENT = struct.Struct("!BBHI")

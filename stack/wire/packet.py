@@ -7,11 +7,13 @@ into how many wire segments a super-frame stands for.
 
 from __future__ import annotations
 
+from typing import Final
+
 Buffer = bytes | memoryview
 
-VERIFY = 0  #: The checksum is complete and nobody has checked it.
-TRUSTED = 1  #: Somebody whom we trust (the device) has checked it, or it never crossed a wire.
-PARTIAL = 2  #: The checksum field holds the pseudo-header's sum alone; whoever puts it on a wire completes it.
+VERIFY: Final = 0  #: The checksum is complete and nobody has checked it.
+TRUSTED: Final = 1  #: Somebody whom we trust (the device) has checked it, or it never crossed a wire.
+PARTIAL: Final = 2  #: The checksum field holds the pseudo-header's sum alone; whoever puts it on a wire completes it.
 
 
 class Packet:

@@ -7,13 +7,26 @@ that. A connection never changes a segment that it received.
 
 from __future__ import annotations
 
+from typing import Final
+
 from stack.wire.packet import Buffer
 
-FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = 1, 2, 4, 8, 16, 32, 64, 128
+FIN: Final = 1
+SYN: Final = 2
+RST: Final = 4
+PSH: Final = 8
+ACK: Final = 16
+URG: Final = 32
+ECE: Final = 64
+CWR: Final = 128
 
-NOT_ECT, ECT_1, ECT_0, CE = 0, 1, 2, 3  #: Codepoints of the ECN field in the IP header (RFC 3168 5).
+#: Codepoints of the ECN field in the IP header (RFC 3168 5).
+NOT_ECT: Final = 0
+ECT_1: Final = 1
+ECT_0: Final = 2
+CE: Final = 3
 
-FLAG_LETTERS = "FSRP.UEW"  #: One letter a bit, lowest first, as tcpdump prints them.
+FLAG_LETTERS: Final = "FSRP.UEW"  #: One letter a bit, lowest first, as tcpdump prints them.
 
 
 class Segment:

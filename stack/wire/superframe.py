@@ -14,6 +14,8 @@ a receiver has to verify it.
 
 from __future__ import annotations
 
+from typing import Final
+
 from stack.wire import ipv4, ipv6, tcp
 from stack.wire.checksum import checksum, pseudo_header_sum, sum_buffers
 from stack.wire.drop import WireError
@@ -22,8 +24,10 @@ from stack.wire.offload import complete
 from stack.wire.packet import TRUSTED, VERIFY, Packet
 from stack.wire.segment import CWR, FIN, PSH
 
-_MASK = 0xFFFF_FFFF
-_SEQ, _FLAGS = 4, 13  # where these fields stand in a TCP header
+_MASK: Final = 0xFFFF_FFFF
+# Where these fields stand in a TCP header.
+_SEQ: Final = 4
+_FLAGS: Final = 13
 
 
 def split(packet: Packet) -> list[Packet]:

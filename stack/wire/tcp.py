@@ -28,6 +28,7 @@ is what a device with checksum offload wants. `offload.complete` turns it into t
 from __future__ import annotations
 
 import struct
+from typing import Final
 
 from stack.wire.checksum import address_sum
 from stack.wire.drop import Drop, WireError
@@ -37,14 +38,23 @@ from stack.wire.segment import SYN, Segment
 
 __all__ = ["address_sum", "checksum_ok", "decode", "encode", "option_length"]
 
-HEADER_LENGTH = 20  #: Octets without options.
-MAX_OPTIONS = 40  #: Octets; the data offset counts to 15 words.
-CHECKSUM_OFFSET = 16  #: Where the checksum field stands in the header.
+HEADER_LENGTH: Final = 20  #: Octets without options.
+MAX_OPTIONS: Final = 40  #: Octets; the data offset counts to 15 words.
+CHECKSUM_OFFSET: Final = 16  #: Where the checksum field stands in the header.
 
 # Kinds (RFC 9293 3.2, RFC 7323, RFC 2018) and the one length that each may have.
-EOL, NOP, MSS, WSCALE, SACK_PERMITTED, SACK, TIMESTAMPS = 0, 1, 2, 3, 4, 5, 8
-MSS_LENGTH, WSCALE_LENGTH, SACK_PERMITTED_LENGTH, TIMESTAMPS_LENGTH = 4, 3, 2, 10
-MAX_SACK_BLOCKS = 4  #: 2 + 8n octets within 40; three beside timestamps.
+EOL: Final = 0
+NOP: Final = 1
+MSS: Final = 2
+WSCALE: Final = 3
+SACK_PERMITTED: Final = 4
+SACK: Final = 5
+TIMESTAMPS: Final = 8
+MSS_LENGTH: Final = 4
+WSCALE_LENGTH: Final = 3
+SACK_PERMITTED_LENGTH: Final = 2
+TIMESTAMPS_LENGTH: Final = 10
+MAX_SACK_BLOCKS: Final = 4  #: 2 + 8n octets within 40; three beside timestamps.
 
 _HEADER = struct.Struct("!HHIIHHHH")
 _HEADER_TS = struct.Struct("!HHIIHHHHIII")

@@ -7,17 +7,19 @@ on every machine, which floats do not promise.
 
 from __future__ import annotations
 
+from typing import Final
+
 Time = int
 """Nanoseconds since the caller's epoch."""
 Duration = int
 """Nanoseconds between two times."""
 
-US: Duration = 1_000
-MS: Duration = 1_000_000
-SECOND: Duration = 1_000_000_000
-MINUTE: Duration = 60 * SECOND
+US: Final = 1_000
+MS: Final = 1_000_000
+SECOND: Final = 1_000_000_000
+MINUTE: Final = 60 * SECOND
 
-NEVER: Time = 1 << 62  #: Later than any deadline (146 years); a timer that is off stands here.
+NEVER: Final = (1 << 62) - 1  #: Later than any deadline (146 years); a timer that is off stands here.
 
 
 def seconds(value: float) -> Duration:

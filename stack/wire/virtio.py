@@ -19,6 +19,7 @@ itself.
 from __future__ import annotations
 
 import struct
+from typing import Final
 
 from stack.wire import ipv4, ipv6, tcp
 from stack.wire.drop import Drop, WireError
@@ -27,26 +28,31 @@ from stack.wire.offload import UDP_CHECKSUM_OFFSET, upper_layer
 from stack.wire.packet import PARTIAL, TRUSTED, VERIFY, Packet
 from stack.wire.segment import CWR
 
-LENGTH = 10  #: Octets of the header; devices may be set to have longer ones, whose rest means nothing to us.
+LENGTH: Final = 10  #: Octets of the header; devices may be set to have longer ones, whose rest means nothing to us.
 
-NEEDS_CSUM, DATA_VALID = 1, 2  #: Bits of `flags`.
-GSO_NONE, GSO_TCPV4, GSO_TCPV6 = 0, 1, 4  #: Values of `gso_type`; others (UDP) nobody asked for.
-GSO_ECN = 0x80  #: A bit of `gso_type`: CWR is set, and is to be in the first wire packet alone.
+# Bits of `flags`.
+NEEDS_CSUM: Final = 1
+DATA_VALID: Final = 2
+# Values of `gso_type`; others (UDP) nobody asked for.
+GSO_NONE: Final = 0
+GSO_TCPV4: Final = 1
+GSO_TCPV6: Final = 4
+GSO_ECN: Final = 0x80  #: A bit of `gso_type`: CWR is set, and is to be in the first wire packet alone.
 
 MAX_PAYLOAD = 65_535 - ipv4.HEADER_LENGTH - tcp.HEADER_LENGTH - tcp.MAX_OPTIONS
 """TCP payload of the largest super-frame with any options: 16 bits hold IPv4's length with its header. IPv6's counts
 what follows its header, so more would fit there (20 octets); it is not worth a second figure."""
 
-COPIED = (
-    4096  #: Octets; a packet that is longer is not copied to get rid of the header, but cut in two: head and payload.
-)
+COPIED: Final = 4096
+"""Octets; a packet that is longer is not copied to get rid of the header, but cut in two: head and payload."""
 
 _HEADER = struct.Struct("=BBHHHH")
 _NOTHING = bytes(LENGTH)
 _PLAIN_TCP4 = _HEADER.pack(NEEDS_CSUM, GSO_NONE, 0, 0, ipv4.HEADER_LENGTH, tcp.CHECKSUM_OFFSET)
 _PLAIN_TCP6 = _HEADER.pack(NEEDS_CSUM, GSO_NONE, 0, 0, ipv6.HEADER_LENGTH, tcp.CHECKSUM_OFFSET)
-_FLAGS = 13  # where the flags stand in a TCP header
-_DATA_OFFSET = 12
+# Where these fields stand in a TCP header.
+_FLAGS: Final = 13
+_DATA_OFFSET: Final = 12
 
 
 def decode(frame: bytes, size: int = LENGTH) -> Packet:

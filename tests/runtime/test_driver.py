@@ -120,6 +120,7 @@ def test_time_stands_still_when_trio_has_ended():
     assert stream.info().state == "UNCONN"
 
 
+@pytest.mark.interpreted
 async def test_a_frame_that_breaks_the_host_is_logged_and_the_next_one_is_handled(autojump_clock, caplog):
     async with pair() as hosts:
         client, server = await hosts.connect()
@@ -142,6 +143,7 @@ async def test_a_frame_that_breaks_the_host_is_logged_and_the_next_one_is_handle
     assert "ZeroDivisionError" in caplog.text
 
 
+@pytest.mark.interpreted
 async def test_a_fault_inside_a_connection_is_logged_and_ends_that_one(autojump_clock, caplog):
     async with pair() as hosts:
         client, server = await hosts.connect()
@@ -155,6 +157,7 @@ async def test_a_fault_inside_a_connection_is_logged_and_ends_that_one(autojump_
     assert "internal error" in caplog.text
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize("method", ["poll_transmit", "on_timeout"])
 async def test_a_fault_of_the_host_never_ends_its_tasks(autojump_clock, caplog, method):
     async with pair() as hosts:
@@ -174,6 +177,7 @@ async def test_a_fault_of_the_host_never_ends_its_tasks(autojump_clock, caplog, 
         assert await server.receive_some() == b"x"
 
 
+@pytest.mark.interpreted
 async def test_faults_while_leaving_still_close_the_link(autojump_clock, caplog):
     async with pair() as hosts:
 
@@ -185,6 +189,7 @@ async def test_faults_while_leaving_still_close_the_link(autojump_clock, caplog)
     assert "closed" in repr(hosts.client_wire.link)
 
 
+@pytest.mark.interpreted
 def test_control_c_in_a_task_of_the_driver_comes_out_of_the_body():
     """It is raised where it can be handled, not in the middle of the host."""
     where = []

@@ -13,7 +13,7 @@ from stack.tcp.config import TcpOptions
 from stack.tcp.state import CLOSED
 from stack.wire.packet import Packet
 from stack.wire.segment import ACK, PSH, SYN
-from stack.wire.units import SECOND
+from stack.wire.units import NEVER, SECOND
 from tests.security.target import PORT, US6, Peer, Target, ip4, ip6, tcp_segment
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -57,6 +57,7 @@ def check_contained(target: Target, others: list[Peer], victim: Peer) -> None:
     assert not target.faults
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize("part", ["rtt", "snd", "rcv"])
 def test_sys_01_fault_in_taking_a_segment(part: str) -> None:
     target, others, victim = with_one_broken(part)
@@ -69,19 +70,21 @@ def test_sys_01_fault_in_taking_a_segment(part: str) -> None:
     check_contained(target, others, victim)
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize("part", ["rtt", "snd", "rcv"])
 def test_sys_01_fault_in_making_a_segment(part: str) -> None:
     target, others, victim = with_one_broken(part)
     victim.conn.probe_owed = True
     target.host.touch(victim.conn, target.now)
     if part == "rtt":  # asked only when a timer is to be armed
-        victim.conn.timers.retransmit = 1 << 62
+        victim.conn.timers.retransmit = NEVER
         victim.conn.snd.buffer.append(bytes(5000))
     while target.host.poll_transmit(target.now) is not None:
         pass
     check_contained(target, others, victim)
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize("part", ["rtt", "snd"])
 def test_sys_01_fault_in_a_time_out(part: str) -> None:
     target, others, victim = with_one_broken(part)

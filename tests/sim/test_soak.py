@@ -167,6 +167,7 @@ def test_a_calm_one() -> None:
     assert outcome.as_dict()["right"] is True
 
 
+@pytest.mark.interpreted
 def test_an_octet_that_is_not_what_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     read = Receiver.read
 
@@ -180,6 +181,7 @@ def test_an_octet_that_is_not_what_was_sent(monkeypatch: pytest.MonkeyPatch) -> 
     assert "something else than was sent" in outcome.detail
 
 
+@pytest.mark.interpreted
 def test_octets_that_come_twice_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     read = Receiver.read
 
@@ -194,6 +196,7 @@ def test_octets_that_come_twice_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -
         assert run(CALM).kind == "mismatch"
 
 
+@pytest.mark.interpreted
 def test_a_stall(monkeypatch: pytest.MonkeyPatch) -> None:
     """No timer is armed any more: after the first loss nothing ever happens."""
     forth, back = CALM.paths
@@ -205,6 +208,7 @@ def test_a_stall(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "unacknowledged" in outcome.detail
 
 
+@pytest.mark.interpreted
 def test_a_broken_invariant(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Connection, "arm_retransmit", lambda self, now: None)
     outcome = run(CALM)
@@ -219,6 +223,7 @@ def test_a_storm(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "a storm: more than 5 packets" in outcome.detail
 
 
+@pytest.mark.interpreted
 def test_an_exception_in_a_host_or_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(self: Connection, *args: object) -> None:
         raise ZeroDivisionError("on purpose")

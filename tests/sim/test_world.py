@@ -243,6 +243,7 @@ def test_a_host_that_has_something_to_say_without_end_is_noticed(monkeypatch: py
         transfer()
 
 
+@pytest.mark.interpreted
 def test_an_exception_inside_a_host_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(self: Connection, *args: object) -> None:
         raise ZeroDivisionError

@@ -30,10 +30,13 @@ def opened(
     options: TcpOptions = NEWRENO,
     window: int = 65535,
     rtt: Duration = RTT,
+    max_payload: int = 0,
 ) -> tuple[Peer, User]:
     """A connection whose user has written so many octets; what the initial window lets go has been looked at."""
     mss = MSS + (TIMESTAMP_BYTES if timestamps else 0)
-    peer, user = states.established(options=options, mss=mss, sack=sack, timestamps=timestamps, window=window, rtt=rtt)
+    peer, user = states.established(
+        options=options, mss=mss, sack=sack, timestamps=timestamps, window=window, rtt=rtt, max_payload=max_payload
+    )
     user.write(write)
     assert starts(peer.takes()) == [1 + MSS * number for number in range(min(write // MSS, 10))]
     return peer, user

@@ -77,6 +77,7 @@ class Peer:
         v6: bool = False,
         options: TcpOptions | None = None,
         mtu: int = 1500,
+        max_payload: int = 0,
         window: int = 65535,
         timestamps: bool = False,
         iss: int = PEER_ISS,
@@ -87,7 +88,7 @@ class Peer:
         bench: Bench | None = None,
     ) -> None:
         self.shared = bench is not None
-        self.bench = bench if bench is not None else Bench(options=options, mtu=mtu)
+        self.bench = bench if bench is not None else Bench(options=options, mtu=mtu, max_payload=max_payload)
         self.v6 = v6
         self.host_address, self.address = (HOST6, PEER6) if v6 else (HOST4, PEER4)
         if host_address is not None:

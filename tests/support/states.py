@@ -64,6 +64,7 @@ def established(
     v6: bool = False,
     options: TcpOptions | None = None,
     mtu: int = 1500,
+    max_payload: int = 0,
     mss: int = 1000,
     window: int = 65535,
     wscale: int = -1,
@@ -72,7 +73,7 @@ def established(
     rtt: Duration = 0,
 ) -> tuple[Peer, User]:
     """A connection. `window` is the field of all the peer's segments; `mss` 0 leaves the option out."""
-    peer = Peer(v6=v6, window=window, timestamps=timestamps, mtu=mtu)
+    peer = Peer(v6=v6, window=window, timestamps=timestamps, mtu=mtu, max_payload=max_payload)
     offered = _syn_options(mss, wscale, sack, timestamps)
     if passive:
         peer.listens(options=options)

@@ -81,8 +81,9 @@ class Watch:
         offered = self._peer_syn.mss if self._peer_syn else 0
         most = max(offered or self._default_mss, LEAST_MSS)
         options = header_end - HEADER
-        if seg.size + options > most:
-            return f"{seg.size} octets and {options} of options for an MSS of {most} (RFC 9293 3.7.1, MUST-16)"
+        size = seg.gso_size or seg.size  # of one segment, if there are several in a super-frame
+        if size + options > most:
+            return f"{size} octets and {options} of options for an MSS of {most} (RFC 9293 3.7.1, MUST-16)"
         return ""
 
     def _check_text(self, seg: Segment, start: int) -> str:

@@ -35,6 +35,9 @@ set_up() { # run | test
     interpreter='' second_best='' venv_package=''
     "$python" -c 'import pip' 2>/dev/null || look_for_python
     install_programs "$purpose"
+    if "$python" -c '' 2>/dev/null; then
+        install_headers "$purpose" "$python"
+    fi
     environment_is_current "$purpose" && return
 
     umask_before=$(umask)
@@ -54,7 +57,8 @@ set_up() { # run | test
 needed_programs() { # run | test
     case $1 in
         run) echo "curl=curl unshare=util-linux" ;;
-        test) echo "curl=curl unshare=util-linux setpriv=util-linux ip=iproute2 nginx=nginx tshark=tshark ping=iputils-ping iperf3=iperf3" ;;
+        test) echo "curl=curl unshare=util-linux setpriv=util-linux ip=iproute2 nginx=nginx tshark=tshark ping=iputils-ping" \
+            "iperf3=iperf3 gcc=gcc" ;;
     esac
 }
 useful_programs() { # run | test
@@ -100,6 +104,22 @@ install_command() { # package ...
     else
         echo "your distribution's packages for: $(xargs <<<"$*")"
     fi
+}
+
+# The tests compile the core. Debian has Python's headers, and those of C with them, in a package of their own; with any
+# other Python they come along.
+install_headers() { # run | test, interpreter
+    local package
+    [ "$1" = test ] || return 0
+    package=$("$2" -c 'if True:
+        import os, sys, sysconfig
+        if sys.base_prefix == "/usr" and not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")):
+            print(f"python3.{sys.version_info.minor}-dev")')
+    [ -n "$package" ] || return 0
+    is_root && command -v apt-get >/dev/null ||
+        fail "Python's headers are not installed, and the tests compile the core" "install them, then run this again:" \
+            "  $(install_command "$package")"
+    install_packages "$package"
 }
 
 install_packages() { # package ...; as root
@@ -244,6 +264,7 @@ make_environment() { # run | test
     : >"$log"
     if ! "$python" -c 'import pip' 2>/dev/null; then
         find_python
+        install_headers "$1" "$interpreter"
         say "making ${environment/#"$checkout/"/} with $("$interpreter" --version) ($interpreter)"
         rm -f "$environment"/.stamp-*
         if [ -e "$environment/pyvenv.cfg" ]; then    # of an interpreter that is gone

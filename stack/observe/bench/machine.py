@@ -8,8 +8,6 @@ import resource
 from pathlib import Path
 from typing import Any
 
-from stack.wire import segment
-
 BUSY = 0.5  #: Load average above which others are using the machine.
 
 
@@ -29,11 +27,6 @@ def allow_files(number: int) -> int:
             number = most
     resource.setrlimit(resource.RLIMIT_NOFILE, (number, max(number, most)))
     return number
-
-
-def is_compiled() -> bool:
-    """Whether the core is machine code rather than Python."""
-    return not str(segment.__file__).endswith(".py")
 
 
 def facts() -> dict[str, Any]:

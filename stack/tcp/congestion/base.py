@@ -10,6 +10,7 @@ SACK, from where it was down to the `ssthresh` that `on_loss` has chosen.
 
 from __future__ import annotations
 
+from stack.wire.compiling import mypyc_attr
 from stack.wire.units import Duration, Time
 
 INITIAL_WINDOW_SEGMENTS = 10  #: RFC 6928: ten segments, and not more than max(2 * MSS, 14600) bytes.
@@ -51,6 +52,7 @@ class AckSummary:
         self.srtt = srtt
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class CongestionControl:
     """Base class of all controllers; every method may be left as it is.
 

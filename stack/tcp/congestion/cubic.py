@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from stack.tcp.congestion.base import AckSummary, CongestionControl
 from stack.tcp.congestion.hystart import HyStart
+from stack.wire.compiling import mypyc_attr
 from stack.wire.units import MS, Time
 
 BETA_NUMERATOR, BETA_DENOMINATOR = (7, 10)  #: RFC 9438 4.6: what a loss leaves of the window.
@@ -21,6 +22,7 @@ CUBED = 10 * 1000**3  #: Tenths, and milliseconds cubed in a second cubed.
 ALPHA_NUMERATOR, ALPHA_DENOMINATOR = (9, 17)  #: RFC 9438 4.3: 3 * (1 - beta) / (1 + beta).
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Cubic(CongestionControl):
     """RFC 9438 with HyStart++."""
 

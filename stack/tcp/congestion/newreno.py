@@ -8,9 +8,11 @@ window moves during fast recovery is not the controller's: see `stack.tcp.prr` a
 from __future__ import annotations
 
 from stack.tcp.congestion.base import AckSummary, CongestionControl
+from stack.wire.compiling import mypyc_attr
 from stack.wire.units import Time
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class NewReno(CongestionControl):
     """RFC 5681."""
 

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from stack.tcp.config import TcpOptions
 from stack.tcp.congestion import CongestionControl, Cubic, NewReno
-from stack.tcp.recovery import LOST, SACKED
+from stack.tcp.recovery import LOST, OUT, SACKED
 from stack.tcp.repair import OPEN, RECOVERY
 from stack.tcp.rtt import RttEstimator
 from stack.tcp.sender import Sender
@@ -30,13 +30,14 @@ def sender(
     fresh: bool = False,
     sack: bool = False,
     control: type[CongestionControl] = NewReno,
+    max_payload: int = 0,
 ) -> Sender:
     """As after a handshake; `fresh`: before it."""
     snd = Sender(RttEstimator(TcpOptions()), control(MSS), MSS, nodelay=nodelay)
     snd.congestion.cwnd = cwnd
     if not fresh:
         assert snd.next_chunk(0) == (0, 1)
-        snd.agree(snd.congestion, MSS, sack=sack)
+        snd.agree(snd.congestion, MSS, sack=sack, max_payload=max_payload)
         acknowledge(snd, 1, 10 * MS)
         snd.on_window(wnd, 1, 1)
         snd.congestion.cwnd = cwnd
@@ -73,9 +74,12 @@ class SenderMachine(RuleBasedStateMachine):
         cwnd=st.integers(1, 30),
         sack=st.booleans(),
         control=st.sampled_from([NewReno, Cubic]),
+        max_payload=st.sampled_from([0, 4 * MSS + 1, 65_000]),
     )
-    def begin(self, nodelay: bool, wnd: int, cwnd: int, sack: bool, control: type[CongestionControl]) -> None:
-        self.snd = sender(wnd, nodelay=nodelay, cwnd=cwnd * MSS, sack=sack, control=control)
+    def begin(
+        self, nodelay: bool, wnd: int, cwnd: int, sack: bool, control: type[CongestionControl], max_payload: int
+    ) -> None:
+        self.snd = sender(wnd, nodelay=nodelay, cwnd=cwnd * MSS, sack=sack, control=control, max_payload=max_payload)
         self.now = 20 * MS
         self.seq = 1  # of the peer's segments
         self.written = 0
@@ -103,7 +107,7 @@ class SenderMachine(RuleBasedStateMachine):
             start, end = chunk
             fin = end == self.written + 2
             size = end - start - fin
-            assert 0 <= size <= MSS
+            assert 0 <= size <= (MSS if forced else snd.max_burst)
             assert not fin or self.closed
             assert snd.una <= start < end <= self.written + 2
             if start < nxt:
@@ -116,7 +120,7 @@ class SenderMachine(RuleBasedStateMachine):
                 limited_transmit = 2 * MSS if repair.dupacks and repair.phase == OPEN else 0  # RFC 3042
                 # A FIN alone goes whatever is in flight, and something must be.
                 assert pipe + size <= snd.congestion.cwnd + limited_transmit or nxt == snd.una or not size
-                if 0 < size < MSS and not snd.nodelay and not snd.fin_wanted and snd.una < nxt:
+                if size % MSS and not snd.nodelay and not snd.fin_wanted and (size > MSS or snd.una < nxt):
                     raise AssertionError("a small segment while something is in flight")
         raise AssertionError("output without end")
 
@@ -220,6 +224,12 @@ class SenderMachine(RuleBasedStateMachine):
         assert records.outstanding == self.snd.flight
         assert 0 <= records.lost_bytes <= records.outstanding
         assert records.pipe == sum(r.size for r in records if r.state not in (LOST, SACKED)) >= 0
+        assert records.sacked_segments == sum(records.segments(r) for r in records if r.state == SACKED)
+        # Whatever is out is found by RACK: it stands where its transmission does.
+        order = [(number, record) for number, pieces in enumerate(records._order) for record in pieces]
+        found = [record for number, record in order if record.transmission == records._order_start + number]
+        assert {id(record) for record in records if record.state == OUT} <= {id(record) for record in found}
+        assert len({id(record) for record in found}) == len(found)
 
     @invariant()
     def windows(self) -> None:
