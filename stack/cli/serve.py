@@ -18,6 +18,7 @@ from stack.cli import iperf3
 from stack.cli.network import Network, network_options, open_network
 from stack.cli.options import add_network_options, add_output_options, port
 from stack.cli.terminal import SUCCESS, USAGE, CommandError, console, print_json, run
+from stack.runtime.garbage import short_pauses
 from stack.runtime.stream import TcpStream
 from stack.tcp.config import TcpOptions
 from stack.wire.ladder import format_size
@@ -88,7 +89,8 @@ def run_serve(arguments: argparse.Namespace) -> int:
                 await serve(net, handler, arguments, journal)
         return SUCCESS
 
-    return run(command)
+    with short_pauses():
+        return run(command)
 
 
 async def serve(net: Network, handler: Handler, arguments: argparse.Namespace, journal: Journal) -> None:

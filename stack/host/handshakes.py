@@ -2,7 +2,8 @@
 
 A SYN for a listener makes a half-open record, which waits for the third segment of the handshake, and for the time of
 its next SYN-ACK. The three waits are constant, so there is one ordered table for each, in which the order of entry is
-the order of expiry; a record that is gone leaves its table at once.
+the order of expiry: so long after the latest SYN-ACK. A record stands in one of them, which also serves to look it up,
+and leaves it at once when it is gone.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from stack.wire.units import NEVER, Time
 class Handshakes:
     """Listeners by port and address, and half-open records in the host's table of flows."""
 
-    __slots__ = ("_counters", "_listeners", "_mtu", "_numbers", "_output", "_waits", "pending")
+    __slots__ = ("_counters", "_listeners", "_mtu", "_numbers", "_output", "_waits")
 
     def __init__(self, numbers: Numbers, output: Output, counters: Counters, mtu: int) -> None:
         self._numbers = numbers
@@ -36,9 +37,19 @@ class Handshakes:
         self._counters = counters
         self._mtu = mtu
         self._listeners: dict[tuple[int, bytes], Listener] = {}
-        # By key, the time when each wait is over.
-        self._waits: list[OrderedDict[bytes, Time]] = [OrderedDict() for _ in SYN_ACK_WAITS]
-        self.pending: dict[bytes, HalfOpen] = {}
+        self._waits: list[OrderedDict[bytes, HalfOpen]] = [OrderedDict() for _ in SYN_ACK_WAITS]
+
+    def __len__(self) -> int:
+        """How many have begun and are not complete."""
+        return sum([len(waits) for waits in self._waits])
+
+    def find(self, key: bytes) -> HalfOpen | None:
+        """The half-open record of a flow."""
+        for waits in self._waits:
+            record = waits.get(key)
+            if record is not None:
+                return record
+        return None
 
     # Listeners.
 
@@ -65,10 +76,11 @@ class Handshakes:
         """Stop listening; handshakes that are not complete are reset."""
         if self._listeners.get((listener.port, listener.address)) is listener:
             del self._listeners[listener.port, listener.address]
-        for record in [record for record in self.pending.values() if record.listener is listener]:
+        for record in [record for waits in self._waits for record in waits.values() if record.listener is listener]:
             self.forget(record)
-            reset = Segment(record.local[1], record.remote[1], (record.iss + 1) & MASK, record.rcv_nxt, RST | ACK, 0)
-            self._output.queue(record.local, record.remote, reset, now, CLOSED, listener.options)
+            local, remote = record.local, record.remote
+            reset = Segment(local[1], remote[1], (record.iss + 1) & MASK, record.rcv_nxt, RST | ACK, 0)
+            self._output.queue(local, remote, reset, now, CLOSED, listener.options)
 
     # Segments.
 
@@ -95,18 +107,15 @@ class Handshakes:
             iss = (above + (1 << 17)) & MASK  # the clock has not come as far as the old connection did (3.4.1)
         record = HalfOpen(
             key,
-            local,
-            remote,
-            _without_payload(syn),
+            syn,
             iss=iss,
             offer=offer(listener.options, self._mtu, header_bytes(local[0])),
             ts_offset=self._numbers.timestamp_offset(local[0], remote[0]),
             listener=listener,
             now=now,
         )
-        self.pending[key] = record
         listener.half_open += 1
-        self._waits[0][key] = now + SYN_ACK_WAITS[0]
+        self._waits[0][key] = record
         self._send(record, record.syn_ack(now), now)
         return record
 
@@ -119,7 +128,7 @@ class Handshakes:
                 return True
             self._counters.drop(Drop.ACCEPT_QUEUE_FULL)
         elif verdict is Verdict.REPEAT:
-            self._wait_again(record, now)
+            self._wait_again(record)
             self._send(record, record.syn_ack(now), now)
         elif verdict is Verdict.GONE:
             self.forget(record)
@@ -132,54 +141,39 @@ class Handshakes:
                 self._send(record, record.ack(now), now)
         return False
 
-    def _wait_again(self, record: HalfOpen, now: Time) -> None:
+    def _wait_again(self, record: HalfOpen) -> None:
         """A SYN that comes again shows that somebody is there: the wait for an answer begins anew."""
-        for waits, lasts in zip(self._waits, SYN_ACK_WAITS, strict=True):
+        for waits in self._waits:
             if record.key in waits:
-                waits[record.key] = now + lasts
                 waits.move_to_end(record.key)
 
     def forget(self, record: HalfOpen) -> None:
         """It is complete, or came to nothing."""
-        if self.pending.get(record.key) is record:
-            del self.pending[record.key]
-            for waits in self._waits:
-                waits.pop(record.key, None)
-            record.listener.half_open -= 1
+        for waits in self._waits:
+            if waits.get(record.key) is record:
+                del waits[record.key]
+                record.listener.half_open -= 1
 
     # Time.
 
     def next_timeout(self) -> Time:
-        return min(next(iter(waits.values())) if waits else NEVER for waits in self._waits)
+        due = NEVER
+        for waits, lasts in zip(self._waits, SYN_ACK_WAITS, strict=True):
+            if waits:
+                due = min(due, next(iter(waits.values())).sent_at + lasts)
+        return due
 
     def on_timeout(self, now: Time) -> None:
         """Repeat the SYN-ACKs whose wait is over, or give up after the last."""
-        for index, waits in enumerate(self._waits):
-            while waits and next(iter(waits.values())) <= now:
-                key, _ = waits.popitem(last=False)
-                record = self.pending[key]
+        for index, (waits, lasts) in enumerate(zip(self._waits, SYN_ACK_WAITS, strict=True)):
+            while waits and next(iter(waits.values())).sent_at + lasts <= now:
+                key, record = waits.popitem(last=False)
                 if index + 1 < len(self._waits):
-                    self._waits[index + 1][key] = now + SYN_ACK_WAITS[index + 1]
+                    self._waits[index + 1][key] = record
                     self._send(record, record.syn_ack(now), now)
                 else:
                     record.expire()
-                    self.forget(record)
+                    record.listener.half_open -= 1
 
     def _send(self, record: HalfOpen, seg: Segment, now: Time) -> None:
         self._output.queue(record.local, record.remote, seg, now, record.state, record.listener.options)
-
-
-def _without_payload(syn: Segment) -> Segment:
-    """What is kept of a SYN. Data that it carries comes again after the handshake."""
-    return Segment(
-        syn.src_port,
-        syn.dst_port,
-        syn.seq,
-        0,
-        syn.flags,
-        syn.window,
-        mss=syn.mss,
-        wscale=syn.wscale,
-        sack_ok=syn.sack_ok,
-        tsval=syn.tsval,
-    )

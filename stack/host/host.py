@@ -8,8 +8,7 @@ its reason and dropped. Nothing that a packet says raises past `receive`.
 Out, pulled: `poll_transmit` gives what belongs to no connection first (answers to SYNs, resets, ICMP: one bounded
 queue), then one segment of each connection that has something to say, in turn.
 
-A flow's key is the raw octets of both addresses and ports as they stand in an arriving packet: cheap to cut out of
-the frame, and hashed with a seed, so that nobody can make keys that collide.
+Tables are keyed by the raw octets of both addresses and ports: see `stack.tcp.flow`.
 
 Whoever changes a connection calls `touch` afterwards: it queues the connection for sending, keeps its deadline, and
 takes it out of the table when it is over.
@@ -35,11 +34,12 @@ from stack.ip.addresses import AddressTable, is_valid_remote, is_valid_source
 from stack.ip.icmp import TokenBucket
 from stack.tcp.config import TcpOptions
 from stack.tcp.connection import Connection, Endpoint
+from stack.tcp.flow import flow_key
 from stack.tcp.half_open import HalfOpen
 from stack.tcp.listener import Listener
 from stack.tcp.negotiate import header_bytes, offer
 from stack.tcp.seq import MASK
-from stack.tcp.state import CLOSED, SYN_SENT, TIME_WAIT, Event, State
+from stack.tcp.state import CLOSED, TIME_WAIT, Event, State
 from stack.wire import ip
 from stack.wire.address import format_endpoint, is_multicast, parse_address
 from stack.wire.drop import Drop, WireError
@@ -180,7 +180,7 @@ class Host:
 
     def _without_connection(self, key: bytes, local: Endpoint, remote: Endpoint, seg: Segment, now: Time) -> State:
         """Half-open, TIME-WAIT, LISTEN or CLOSED; returns our state after the segment."""
-        record = self._handshakes.pending.get(key)
+        record = self._handshakes.find(key)
         if record is not None:
             if not self._handshakes.on_segment(record, seg, now):
                 return record.state
@@ -278,7 +278,7 @@ class Host:
         return min(self._timeouts.earliest(), self._handshakes.next_timeout(), self._time_waits.next_timeout())
 
     def on_timeout(self, now: Time) -> None:
-        """Do what is due."""
+        """Do what is due, or so much of it that nobody waits for long: `next_timeout` tells if there is more."""
         for conn in self._timeouts.take_due(now):
             try:
                 conn.on_timeout(now)
@@ -309,7 +309,7 @@ class Host:
         local = self._local_address(remote, options)
         if local_port == 0:
             local_port = self._choose_port(local, remote, port)
-        key = _key(remote, local, port, local_port)
+        key = flow_key(remote, local, port, local_port)
         if self._is_taken(key):
             raise OSError(errno.EADDRINUSE, f"port {local_port} is in use with {format_endpoint(remote, port)}")
         conn = self._connection(key, (local, local_port), (remote, port), self._numbers.isn(key, now), options)
@@ -332,13 +332,13 @@ class Host:
 
     def _choose_port(self, local: bytes, remote: bytes, port: int) -> int:
         def is_free(candidate: int) -> bool:
-            taken = self._is_taken(_key(remote, local, port, candidate))
+            taken = self._is_taken(flow_key(remote, local, port, candidate))
             return not taken and self._handshakes.listener_for((local, candidate)) is None
 
         return self._ports.choose(local, remote, port, is_free)
 
     def _is_taken(self, key: bytes) -> bool:
-        return key in self._connections or key in self._handshakes.pending or key in self._time_waits.records
+        return key in self._connections or self._handshakes.find(key) is not None or key in self._time_waits.records
 
     def _connection(self, key: bytes, local: Endpoint, remote: Endpoint, iss: int, options: TcpOptions) -> Connection:
         headers = header_bytes(local[0])
@@ -445,7 +445,7 @@ class Host:
     @property
     def half_open(self) -> int:
         """Handshakes that have begun at a listener and are not complete."""
-        return len(self._handshakes.pending)
+        return len(self._handshakes)
 
     @property
     def time_waits(self) -> int:
@@ -454,8 +454,7 @@ class Host:
 
     def lingering(self) -> int:
         """Connections whose data or FIN is not yet acknowledged, and packets that wait to leave."""
-        busy = sum(conn.own_state is not SYN_SENT and conn.unacknowledged > 0 for conn in self.connections())
-        return busy + len(self._output)
+        return sum([conn.lingers for conn in self._connections.values()]) + len(self._output)
 
     def shut_down(self, now: Time) -> None:
         """Stop listening, reset what is left, forget TIME-WAIT: the resets are there for `poll_transmit`."""
@@ -480,9 +479,5 @@ class Host:
             key = header.dst + header.src + ports[2:] + ports[:2]
         else:
             key = header.src + header.dst + ports
-        flow = self._connections.get(key) or self._handshakes.pending.get(key) or self._time_waits.records.get(key)
+        flow = self._connections.get(key) or self._handshakes.find(key) or self._time_waits.records.get(key)
         return None if flow is None else flow.state
-
-
-def _key(remote: bytes, local: bytes, remote_port: int, local_port: int) -> bytes:
-    return remote + local + (remote_port << 16 | local_port).to_bytes(4, "big")

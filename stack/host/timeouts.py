@@ -14,6 +14,7 @@ import heapq
 from stack.tcp.connection import Connection
 from stack.wire.units import NEVER, Time
 
+AT_ONCE = 1000  #: Connections told of their deadlines in one go; the others' turn comes after what has arrived.
 SLACK = 16  #: Stale entries that are not worth a sweep.
 
 
@@ -55,10 +56,10 @@ class ConnectionTimeouts:
         return self._heap[0][0] if self._heap else NEVER
 
     def take_due(self, now: Time) -> list[Connection]:
-        """Connections whose own deadline has passed. The others' entries are renewed."""
+        """Connections whose own deadline has passed, `AT_ONCE` at most. The others' entries are renewed."""
         due: list[Connection] = []
         heap = self._heap
-        while heap and heap[0][0] <= now:
+        while heap and heap[0][0] <= now and len(due) < AT_ONCE:
             _, number = heapq.heappop(heap)
             conn = self._promised.pop(number, None)
             if conn is None:

@@ -65,6 +65,7 @@ class Driver:
         self._due: Time = NEVER  # what the alarm is set to
         self._last: Time = 0
         self._progress = Turn("another task is leaving this host")
+        self._busy: Connection | None = None  # the one that leaving was last seen to wait for
         host.on_fault = _log_fault
 
     def start(self, nursery: trio.Nursery) -> None:
@@ -275,9 +276,14 @@ class Driver:
 
     def _unfinished(self) -> bool:
         """Whether an application's data or FIN is still on its way, or the answer to one."""
-        return self.host.lingering() > 0 or any(
-            conn.reading_closed and not conn.finished for conn in self.host.connections()
-        )
+        # Asked after everything that happens: while one is busy, nobody looks at the others.
+        if self._busy is None or not _is_busy(self._busy):
+            self._busy = next(filter(_is_busy, self.host.connections()), None)
+        return self._busy is not None or self.host.lingering() > 0
+
+
+def _is_busy(conn: Connection) -> bool:
+    return not conn.finished and (conn.lingers or conn.reading_closed)
 
 
 def _log_fault(fault: BaseException) -> None:

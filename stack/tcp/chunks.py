@@ -7,8 +7,6 @@ are copied together into blocks, and one that is a small part of a large frame i
 
 from __future__ import annotations
 
-from collections import deque
-
 Held = bytes | bytearray | memoryview
 """What the queues of received octets consist of."""
 
@@ -16,7 +14,7 @@ SMALL = 1024  #: Octets; below that a copy is cheaper than an object of its own.
 BLOCK = 8192  #: Octets; small payloads go into one block until it is that long.
 
 
-def keep(chunks: list[Held] | deque[Held], data: memoryview) -> None:
+def keep(chunks: list[Held], data: memoryview) -> None:
     """Add received octets to the end of a queue."""
     size = len(data)
     if size < SMALL:

@@ -231,6 +231,11 @@ class Connection:
         """Whether nothing more will be sent or received: CLOSED, or TIME-WAIT."""
         return self.own_state is CLOSED or self.own_state is TIME_WAIT
 
+    @property
+    def lingers(self) -> bool:
+        """Whether data or a FIN of ours is not yet acknowledged, on a connection that is not just being opened."""
+        return self.own_state is not SYN_SENT and self.unacknowledged > 0
+
     def next_timeout(self) -> Time:
         """When `on_timeout` wants to be called."""
         return self.timers.earliest()

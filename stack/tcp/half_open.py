@@ -5,13 +5,16 @@ SYN, repeats the answer twice, and is gone after seven seconds; only the third s
 that somebody lives at that address, makes a `Connection`. The record is a pure function of itself, a segment and the
 time: `on_segment` says what to do and the host does it.
 
-Numbers are wire values. What the SYN offered is kept by keeping the SYN itself, without its payload.
+Numbers are wire values. They, and what the SYN offered, are needed once or twice, so they are kept packed: an object
+for each would be most of what a record costs.
 """
 
 from __future__ import annotations
 
 import enum
+import struct
 
+from stack.tcp.flow import is_v6, local_end, remote_end
 from stack.tcp.listener import Listener
 from stack.tcp.negotiate import Agreement, Offer
 from stack.tcp.seq import HALF, MASK
@@ -25,6 +28,9 @@ SYN_ACK_WAITS: tuple[Duration, ...] = (1 * SECOND, 2 * SECOND, 4 * SECOND)
 minutes, because each SYN-ACK to a forged address hits somebody who never asked for it."""
 
 CHALLENGE_INTERVAL: Duration = 500 * MS
+
+
+_COLD = struct.Struct("!IIIqHhB?")  # ISS, timestamp offset, and of the SYN: number, TSval, MSS, scale, flags, SACK
 
 
 class Verdict(enum.Enum):
@@ -42,27 +48,19 @@ class HalfOpen:
     """A SYN that was answered and not yet acknowledged."""
 
     __slots__ = (
+        "_cold",
         "challenged_at",
-        "iss",
         "key",
         "listener",
-        "local",
         "offer",
-        "remote",
         "sent",
         "sent_at",
         "state",
-        "syn",
-        "ts_offset",
-        "v6",
-        "window",
     )
 
     def __init__(
         self,
         key: bytes,
-        local: tuple[bytes, int],
-        remote: tuple[bytes, int],
         syn: Segment,
         *,
         iss: int,
@@ -73,67 +71,89 @@ class HalfOpen:
     ) -> None:
         self.state: State = follow(LISTEN, Event.RECV_SYN)
         self.key = key
-        self.local = local
-        self.remote = remote
-        self.syn = syn
-        self.iss = iss
         self.offer = offer
-        self.ts_offset = ts_offset
-        self.window = min(listener.options.receive_window, 0xFFFF)
+        self._cold = _COLD.pack(iss, ts_offset, syn.seq, syn.tsval, syn.mss, syn.wscale, syn.flags, syn.sack_ok)
         self.listener = listener
-        self.v6 = len(local[0]) == 16
         self.sent = 0  # SYN-ACKs
         self.sent_at: Time = now
-        self.challenged_at: Time = now - CHALLENGE_INTERVAL
+        self.challenged_at: Time = -1
+
+    @property
+    def local(self) -> tuple[bytes, int]:
+        return local_end(self.key)
+
+    @property
+    def remote(self) -> tuple[bytes, int]:
+        return remote_end(self.key)
+
+    @property
+    def iss(self) -> int:
+        iss: int = _COLD.unpack(self._cold)[0]
+        return iss
 
     @property
     def rcv_nxt(self) -> int:
         return (self.syn.seq + 1) & MASK
 
+    @property
+    def window(self) -> int:
+        return min(self.listener.options.receive_window, 0xFFFF)
+
+    @property
+    def syn(self) -> Segment:
+        """The SYN, as far as it matters: without its window and its payload."""
+        _, _, seq, tsval, mss, wscale, flags, sack_ok = _COLD.unpack(self._cold)
+        source, target = self.remote[1], self.local[1]
+        return Segment(source, target, seq, 0, flags, 0, mss=mss, wscale=wscale, sack_ok=sack_ok, tsval=tsval)
+
     def agreement(self) -> Agreement:
         """What the two SYNs agree on."""
-        return Agreement(self.offer, self.syn, v6=self.v6)
+        return Agreement(self.offer, self.syn, v6=is_v6(self.key))
 
     def syn_ack(self, now: Time) -> Segment:
         """<SEQ=ISS><ACK=RCV.NXT><CTL=SYN,ACK>, counted as sent."""
         self.sent += 1
         self.sent_at = now
         agreed = self.agreement()
+        iss, ts_offset, irs, tsval, *_ = _COLD.unpack(self._cold)
         return Segment(
             self.local[1],
             self.remote[1],
-            self.iss,
-            self.rcv_nxt,
+            iss,
+            (irs + 1) & MASK,
             SYN | ACK | (ECE if agreed.ecn else 0),
             self.window,
             mss=self.offer.mss,
             wscale=self.offer.wscale if agreed.scaling else -1,
             sack_ok=agreed.sack,
-            tsval=clock(self.ts_offset, now) if agreed.timestamps else -1,
-            tsecr=self.syn.tsval if agreed.timestamps else 0,
+            tsval=clock(ts_offset, now) if agreed.timestamps else -1,
+            tsecr=tsval if agreed.timestamps else 0,
         )
 
     def ack(self, now: Time) -> Segment:
         """<SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>"""
         agreed = self.agreement()
+        iss, ts_offset, irs, tsval, *_ = _COLD.unpack(self._cold)
         return Segment(
             self.local[1],
             self.remote[1],
-            (self.iss + 1) & MASK,
-            self.rcv_nxt,
+            (iss + 1) & MASK,
+            (irs + 1) & MASK,
             ACK,
             self.window >> (agreed.rcv_shift),
-            tsval=clock(self.ts_offset, now) if agreed.timestamps else -1,
-            tsecr=self.syn.tsval if agreed.timestamps else 0,
+            tsval=clock(ts_offset, now) if agreed.timestamps else -1,
+            tsecr=tsval if agreed.timestamps else 0,
         )
 
     def on_segment(self, seg: Segment, now: Time) -> Verdict:
         """What to do about a segment of this connection (3.10.7.4, for SYN-RECEIVED)."""
         flags = seg.flags
-        offset = (seg.seq - self.rcv_nxt) & MASK
-        if flags & (SYN | ACK | RST) == SYN and seg.seq == self.syn.seq:
+        iss, _, irs, tsval, *_ = _COLD.unpack(self._cold)
+        offset = (seg.seq - irs - 1) & MASK
+        if flags & (SYN | ACK | RST) == SYN and seg.seq == irs:
             return Verdict.REPEAT
-        if not flags & RST and self.agreement().timestamps and (seg.tsval < 0 or is_older(seg.tsval, self.syn.tsval)):
+        timestamps = self.offer.timestamps and tsval >= 0
+        if timestamps and not flags & RST and (seg.tsval < 0 or is_older(seg.tsval, tsval)):
             return Verdict.DROP if seg.tsval < 0 else self._challenge(now)
         if not self._acceptable(offset, seg.length):
             return Verdict.DROP if flags & RST else self._challenge(now)
@@ -146,7 +166,7 @@ class HalfOpen:
             return self._challenge(now)
         if not flags & ACK:
             return Verdict.DROP
-        return Verdict.COMPLETE if (seg.ack - self.iss) & MASK == 1 else Verdict.RESET
+        return Verdict.COMPLETE if (seg.ack - iss) & MASK == 1 else Verdict.RESET
 
     def expire(self) -> None:
         """The last SYN-ACK was not answered either."""
@@ -158,7 +178,7 @@ class HalfOpen:
         return length > MASK + 1 - offset  # begins before RCV.NXT and reaches into the window
 
     def _challenge(self, now: Time) -> Verdict:
-        if now - self.challenged_at < CHALLENGE_INTERVAL:
+        if self.challenged_at >= 0 and now - self.challenged_at < CHALLENGE_INTERVAL:
             return Verdict.DROP
         self.challenged_at = now
         return Verdict.ACK

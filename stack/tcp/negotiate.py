@@ -6,6 +6,8 @@ says what it can receive). The result is one small value that both the half-open
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from stack.tcp.config import TcpOptions
 from stack.wire.segment import ACK, CWR, ECE, Segment
 
@@ -17,7 +19,7 @@ TIMESTAMP_BYTES = 12  #: Ten of the option and two of padding, in every segment.
 
 
 class Offer:
-    """What our SYN, or SYN-ACK, says."""
+    """What our SYN, or SYN-ACK, says. Never changed: connections share it."""
 
     __slots__ = ("ecn", "mss", "sack", "timestamps", "wscale")
 
@@ -29,6 +31,7 @@ class Offer:
         self.ecn = ecn  # request, accept or off
 
 
+@lru_cache(64)
 def offer(options: TcpOptions, mtu: int, headers: int) -> Offer:
     """What to offer on a link of that MTU; `headers` counts the fixed IP and TCP headers (40 or 60 bytes)."""
     mss = min(mtu - headers, 0xFFFF)

@@ -24,7 +24,6 @@ because the peer counts duplicates.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Final
 
 from stack.tcp.chunks import Held, keep
@@ -37,6 +36,8 @@ MAX_DUPLICATE_ACKS = 64  #: Out-of-order arrivals of one batch that get an ACK o
 NO_FIN: Final = -1
 
 Blocks = tuple[tuple[int, int], ...]
+
+_NONE_OWED: list[Blocks] = []  # never added to: most connections need no list of their own
 
 
 class Receiver:
@@ -79,14 +80,14 @@ class Receiver:
         self.fin = NO_FIN  # the number of the peer's FIN, once seen, in order or not
         self.buffered = 0
         self.received_bytes = 0
-        self._chunks: deque[Held] = deque()
+        self._chunks: list[Held] = []  # in order; an idle connection has none, and an empty deque costs 760 octets
         self.reassembly: Reassembly | None = None
         self.quick = QUICK_ACKS
         self.unacked = 0  # octets received in order since our last ACK
         self.ack_now = False
         self.ack_soon = False  # an ACK is owed, but may be delayed
         self.duplicate: tuple[int, int] | None = None  # what came twice, to be reported once
-        self.duplicate_acks: list[Blocks] = []
+        self.duplicate_acks: list[Blocks] = _NONE_OWED
         self._round_started: Time = 0
         self._round_copied = 0
         self.rtt: Duration = -1  # the round trip as seen from here, with the peer's queues in it; -1: not yet
@@ -123,7 +124,7 @@ class Receiver:
         end = seq + len(data)
         if seq > self.nxt:
             return self._on_gap(seq, data)
-        self.duplicate_acks.clear()  # what they would report stands in the ACK that follows
+        self.duplicate_acks = _NONE_OWED  # what they would report stands in the ACK that follows
         if self.reassembly is not None:
             self.ack_now = True  # fills a gap, or part of one (RFC 5681 4.2)
         if self.reassembly is None or end < self.reassembly.start:
@@ -180,7 +181,7 @@ class Receiver:
         if self.fin != self.nxt:
             return False
         self.nxt += 1
-        self.duplicate_acks.clear()
+        self.duplicate_acks = _NONE_OWED
         self.edge = max(self.edge, self.nxt)
         self.reassembly = None
         self.ack_now = True
@@ -197,7 +198,10 @@ class Receiver:
 
     def _owe_duplicate(self) -> None:
         self.ack_now = True
-        if len(self.duplicate_acks) < MAX_DUPLICATE_ACKS:
+        if not self.duplicate_acks:
+            self.duplicate_acks = [self.blocks()]
+            self.duplicate = None
+        elif len(self.duplicate_acks) < MAX_DUPLICATE_ACKS:
             self.duplicate_acks.append(self.blocks())
             self.duplicate = None
 
@@ -233,24 +237,33 @@ class Receiver:
         chunks = self._chunks
         if not chunks:
             return b""
-        taken: list[Held] = []
-        size = 0
-        while chunks and size < limit:
-            chunk = chunks[0]
-            if size + len(chunk) > limit:
-                taken.append(chunk[: limit - size])
-                chunks[0] = chunk[limit - size :]
-                size = limit
-                break
-            taken.append(chunks.popleft())
-            size += len(chunk)
+        if self.buffered <= limit:
+            size, taken = self.buffered, chunks
+            self._chunks = []
+        else:
+            size, taken = limit, self._take(limit)
         self.buffered -= size
         self._measure(size, now, rtt)
         return b"".join(taken)
 
+    def _take(self, limit: int) -> list[Held]:
+        """The first `limit` octets, of more than so many; the chunk in which they end is cut in two."""
+        chunks = self._chunks
+        size = count = 0
+        while size + len(chunks[count]) <= limit:
+            size += len(chunks[count])
+            count += 1
+        taken = chunks[:count]
+        if size < limit:
+            chunk = chunks[count]
+            taken.append(chunk[: limit - size])
+            chunks[count] = chunk[limit - size :]
+        del chunks[:count]
+        return taken
+
     def discard(self) -> None:
         """Drop everything unread: nobody will read it."""
-        self._chunks.clear()
+        self._chunks = []
         self.buffered = 0
         self.reassembly = None
 

@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left, bisect_right
-from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
@@ -42,6 +41,8 @@ ACKED: Final = 3
 MAX_RANGES = 4096  #: Reported ranges; a peer that reports more has invented them. Further ones are ignored.
 NO_FIN: Final = (1 << 62) - 1  #: Beyond every number.
 COMPACT = 256  #: Forgotten records leave their list so many at a time.
+
+_NOTHING: list[int] = []  # never added to: a list for each connection is made when something is reported or lost
 
 
 class Sent:
@@ -94,6 +95,7 @@ class Recovery:
         "_lefts",
         "_lost",
         "_order",
+        "_order_head",
         "_order_start",
         "_records",
         "_rights",
@@ -110,13 +112,15 @@ class Recovery:
         self._records: list[Sent] = []
         self._starts: list[int] = []  # of the same records, for bisection
         self._head = 0  # records before this index are forgotten
-        self._lefts: list[int] = []  # the reported ranges, disjoint and in order
-        self._rights: list[int] = []
-        self._lost: list[int] = []  # a heap of starts; those not lost any more are skipped
+        self._lefts = _NOTHING  # the reported ranges, disjoint and in order
+        self._rights = _NOTHING
+        self._lost = _NOTHING  # a heap of starts; those not lost any more are skipped
         # What has left, in order of time: one record each, or the pieces into which it was cut since. Those that are
-        # not OUT, or have left again, are skipped. The first has the number `_order_start`.
-        self._order: deque[list[Sent]] = deque()
+        # not OUT, or have left again, are skipped. The first has the number `_order_start`; those before the index
+        # `_order_head` are forgotten.
+        self._order: list[list[Sent]] = []
         self._order_start = 0
+        self._order_head = 0
         self.mss = 1 << 30  # octets in a segment: where bursts may be cut
         self.fin = NO_FIN  # the number of our FIN, once it was sent: it makes a segment longer by one
         self.outstanding = 0
@@ -214,7 +218,7 @@ class Recovery:
         rest = Sent(record.start + size, record.end, record.sent_at)
         rest.transmissions = record.transmissions
         rest.transmission = record.transmission
-        if record.transmission >= self._order_start:
+        if record.transmission >= self._order_start + self._order_head:
             pieces = self._order[record.transmission - self._order_start]
             pieces.insert(pieces.index(record) + 1, rest)
         rest.state = record.state
@@ -224,7 +228,7 @@ class Recovery:
         self._records.insert(index + 1, rest)
         self._starts.insert(index + 1, rest.start)
         if rest.state == LOST:
-            heapq.heappush(self._lost, rest.start)
+            self._queue_lost(rest.start)
         elif rest.state == SACKED:
             self.sacked_segments += self.segments(record) + self.segments(rest) - segments
         return rest
@@ -244,7 +248,12 @@ class Recovery:
         """That one is gone."""
         if record.state == OUT:
             self._set(record, LOST)
-            heapq.heappush(self._lost, record.start)
+            self._queue_lost(record.start)
+
+    def _queue_lost(self, start: int) -> None:
+        if not self._lost:
+            self._lost = []
+        heapq.heappush(self._lost, start)
 
     def mark_all_lost(self) -> None:
         """Nothing outstanding is in the network any more."""
@@ -263,29 +272,29 @@ class Recovery:
         for record in self:
             if record.state == SACKED:
                 self._set(record, OUT)
-        self._lefts.clear()
-        self._rights.clear()
+        self._lefts = self._rights = _NOTHING
         self._sort_anew()
 
     def _sort_anew(self) -> None:
         """Records are OUT again whose transmissions had been taken out of the order."""
         out = sorted((record for record in self if record.state == OUT), key=_by_transmission)
         self._order_start += len(self._order)
-        self._order = deque([record] for record in out)
+        self._order = [[record] for record in out]
+        self._order_head = 0
         for number, record in enumerate(out, self._order_start):
             record.transmission = number
 
     def earliest_transmissions(self) -> Iterator[Sent]:
         """Records that are OUT, the one sent longest ago first; stop reading at the first that is of no interest."""
         order = self._order
-        while order:
-            for record in order[0]:
-                if record.state == OUT and record.transmission == self._order_start:
+        while self._order_head < len(order):
+            number = self._order_start + self._order_head
+            for record in order[self._order_head]:
+                if record.state == OUT and record.transmission == number:
                     yield record
                     if record.state == OUT:
                         return  # it was left as it is: so are those sent later
-            order.popleft()
-            self._order_start += 1
+            self._order_head += 1
 
     # Acknowledgments.
 
@@ -314,20 +323,21 @@ class Recovery:
             del records[:head], self._starts[:head]
             head = 0
         self._head = head
-        order = self._order
-        while order and self._is_over(order[0]):
-            order.popleft()
-            self._order_start += 1
+        self._forget_transmissions()
         if self._rights and self._lefts[0] < una:
             self._forget_ranges(una)
         return delivered
 
-    def _is_over(self, transmission: list[Sent]) -> bool:
-        """Whether nothing of the first transmission is in the network any more."""
-        for record in transmission:  # noqa: SIM110  (a generator costs more)
-            if record.state == OUT and record.transmission == self._order_start:
-                return False
-        return True
+    def _forget_transmissions(self) -> None:
+        """Step over the transmissions of which nothing is in the network any more."""
+        order, start, head = self._order, self._order_start, self._order_head
+        while head < len(order) and _is_over(order[head], start + head):
+            head += 1
+        if head >= COMPACT or head == len(order):
+            del order[:head]
+            self._order_start = start + head
+            head = 0
+        self._order_head = head
 
     def on_sack(self, left: int, right: int) -> list[Sent]:
         """The peer holds [left, right); returns the records that are SACKED now and were not before."""
@@ -338,6 +348,8 @@ class Recovery:
             return []  # known
         if first == last and len(lefts) >= MAX_RANGES:
             return []
+        if not lefts:
+            lefts, rights = self._lefts, self._rights = [], []
         joined_left = min(left, lefts[first]) if first < last else left
         joined_right = max(right, rights[last - 1]) if first < last else right
         fresh: list[Sent] = []
@@ -391,7 +403,7 @@ class Recovery:
         self.outstanding -= gone
         if record.state == LOST:
             self.lost_bytes -= gone
-            heapq.heappush(self._lost, una)
+            self._queue_lost(una)
         elif record.state == SACKED:
             self.sacked_bytes -= gone
 
@@ -410,6 +422,14 @@ class Recovery:
             self.sacked_bytes += size
             self.sacked_segments += self.segments(record)
         record.state = state
+
+
+def _is_over(pieces: list[Sent], number: int) -> bool:
+    """Whether nothing of the transmission with that number is in the network any more."""
+    for record in pieces:  # noqa: SIM110  (a generator costs more)
+        if record.state == OUT and record.transmission == number:
+            return False
+    return True
 
 
 def _by_transmission(record: Sent) -> tuple[Time, int]:

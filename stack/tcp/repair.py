@@ -38,6 +38,9 @@ LOSS: Final = 2
 F_RTO_SEGMENTS: Final = 2  #: New segments that ask whether a time-out was needed (RFC 5682 2.1, step 2b).
 
 
+_NOTHING_RESENT: dict[int, tuple[int, int]] = {}  # never added to: each repair gets a table of its own
+
+
 class AckNews:
     """What one arriving ACK says, in the sender's numbers.
 
@@ -138,7 +141,7 @@ class Repair:
         self._undo_ssthresh = 0
         self._undo_recovery = False  # whether it was a fast recovery, and not a time-out
         self._undo_until = 0  # SND.NXT when the repair was over: an ACK beyond it says no more about the repair
-        self._resent: dict[int, tuple[int, int]] = {}  # what `_dsacks_missing` counts: start, end and how often
+        self._resent = _NOTHING_RESENT  # what `_dsacks_missing` counts: start, end and how often
         self._dsacks_missing = 0  # octets sent again, less those that the peer says it had
         self._first_resent = -1  # what this repair sent again first, and in which tick of our clock; -1: nothing yet
         self._first_resent_tick = -1
@@ -231,7 +234,7 @@ class Repair:
                 self._flight_at_first = max(flight, self.flight_sent)
         if acked and self.phase == OPEN and news.ack > self._undo_until:
             self._undo_una = -1
-            self._resent.clear()
+            self._resent = _NOTHING_RESENT
         if self._is_spurious(news, delivered):
             self._undo(news, now)
         recovered = self.phase == RECOVERY and news.ack >= self.recover
@@ -432,7 +435,7 @@ class Repair:
         self._undo_cwnd = self.congestion.cwnd
         self._undo_ssthresh = self.congestion.ssthresh
         self._undo_recovery = False
-        self._resent.clear()
+        self._resent = {}
         self._dsacks_missing = 0
         self._first_resent = self._first_resent_tick = -1
 

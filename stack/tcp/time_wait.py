@@ -4,11 +4,12 @@ The active closer stays for 2 MSL, to acknowledge the peer's FIN once more if ou
 segments die out. That needs a dozen numbers and not a connection: the host's table holds this record in place of the
 connection, which stays with the application (and reads its state from here).
 
-Numbers are wire values.
+Numbers are wire values. Those that only an answer needs are kept packed: as ints they would be half of the record.
 """
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 from stack.tcp.seq import HALF, MASK, precedes, wrap
@@ -23,40 +24,44 @@ if TYPE_CHECKING:
 
 ACK_INTERVAL: Duration = 500 * MS  #: At least so long between two ACKs for what is not the peer's FIN.
 
+_COLD = struct.Struct("!HHIIHqI")  # our port, the peer's, SND.NXT, RCV.NXT, window, TS.Recent or -1, timestamp offset
+
 
 class TimeWait:
     """What is left of a connection that closed first."""
 
     __slots__ = (
+        "_cold",
         "acked_at",
-        "dst_port",
         "expires",
         "key",
         "lasts",
         "options",
-        "rcv_nxt",
-        "snd_nxt",
-        "src_port",
         "state",
-        "ts_offset",
-        "ts_recent",
-        "wnd",
     )
 
     def __init__(self, conn: Connection, now: Time) -> None:
         self.key = conn.key
         self.state: State = TIME_WAIT
-        self.snd_nxt = wrap(conn.snd.nxt, conn.iss)
-        self.rcv_nxt = wrap(conn.rcv.nxt, conn.irs)
-        self.wnd = min(conn.rcv.wnd >> conn.rcv.shift, 0xFFFF)
-        self.src_port = conn.local[1]
-        self.dst_port = conn.remote[1]
-        self.ts_recent = conn.ts.recent if conn.ts is not None else -1
-        self.ts_offset = conn.ts_offset
+        self._cold = _COLD.pack(
+            conn.local[1],
+            conn.remote[1],
+            wrap(conn.snd.nxt, conn.iss),
+            wrap(conn.rcv.nxt, conn.irs),
+            min(conn.rcv.wnd >> conn.rcv.shift, 0xFFFF),
+            conn.ts.recent if conn.ts is not None else -1,
+            conn.ts_offset,
+        )
         self.options = conn.options
-        self.acked_at: Time = now - ACK_INTERVAL
+        self.acked_at: Time = -1
         self.lasts: Duration = 2 * seconds(conn.options.msl)
         self.expires: Time = now + self.lasts
+
+    @property
+    def snd_nxt(self) -> int:
+        """SND.NXT of the connection that was."""
+        snd_nxt: int = _COLD.unpack(self._cold)[2]
+        return snd_nxt
 
     def may_reopen(self, seg: Segment, *, timestamps: bool) -> bool:
         """Whether a SYN is certainly newer than anything of the old connection (RFC 6191 2).
@@ -67,21 +72,23 @@ class TimeWait:
         """
         if seg.flags & (SYN | ACK | RST) != SYN:
             return False
-        if timestamps and seg.tsval >= 0 and seg.tsval != self.ts_recent:
-            return self.ts_recent < 0 or is_older(self.ts_recent, seg.tsval)
-        return precedes(self.rcv_nxt, seg.seq)
+        _, _, _, rcv_nxt, _, ts_recent, _ = _COLD.unpack(self._cold)
+        if timestamps and seg.tsval >= 0 and seg.tsval != ts_recent:
+            return ts_recent < 0 or is_older(ts_recent, seg.tsval)
+        return precedes(rcv_nxt, seg.seq)
 
     def on_segment(self, seg: Segment, now: Time) -> Segment | Drop:
         """What to answer, or why nothing is. A FIN that comes again starts the 2 MSL afresh."""
         # Deviation: a reset does not end TIME-WAIT (RFC 1337), or old ones could kill it off early.
         if seg.flags & RST:
             return Drop.TIME_WAIT
-        if seg.flags & FIN and (seg.seq + seg.length - self.rcv_nxt) & MASK == 0:
+        rcv_nxt: int = _COLD.unpack(self._cold)[3]
+        if seg.flags & FIN and (seg.seq + seg.length - rcv_nxt) & MASK == 0:
             self.expires = now + self.lasts
             return self._ack(now)
-        if seg.length == 0 and (seg.seq - self.rcv_nxt) & MASK < HALF:
+        if seg.length == 0 and (seg.seq - rcv_nxt) & MASK < HALF:
             return Drop.TIME_WAIT  # a bare ACK needs no answer
-        if now - self.acked_at < ACK_INTERVAL:
+        if self.acked_at >= 0 and now - self.acked_at < ACK_INTERVAL:
             return Drop.OUT_OF_WINDOW
         self.acked_at = now
         return self._ack(now)
@@ -99,14 +106,15 @@ class TimeWait:
         self.state = follow(self.state, Event.ABORT)
 
     def _ack(self, now: Time) -> Segment:
-        has_ts = self.ts_recent >= 0
+        src_port, dst_port, snd_nxt, rcv_nxt, wnd, ts_recent, ts_offset = _COLD.unpack(self._cold)
+        has_ts = ts_recent >= 0
         return Segment(
-            self.src_port,
-            self.dst_port,
-            self.snd_nxt,
-            self.rcv_nxt,
+            src_port,
+            dst_port,
+            snd_nxt,
+            rcv_nxt,
             ACK,
-            self.wnd,
-            tsval=clock(self.ts_offset, now) if has_ts else -1,
-            tsecr=self.ts_recent if has_ts else 0,
+            wnd,
+            tsval=clock(ts_offset, now) if has_ts else -1,
+            tsecr=ts_recent if has_ts else 0,
         )

@@ -7,6 +7,7 @@ on every machine, which floats do not promise.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 Time = int
@@ -22,6 +23,7 @@ MINUTE: Final = 60 * SECOND
 NEVER: Final = (1 << 62) - 1  #: Later than any deadline (146 years); a timer that is off stands here.
 
 
+@lru_cache(256)
 def seconds(value: float) -> Duration:
-    """The duration of so many seconds, rounded to the nanosecond."""
+    """The duration of so many seconds, rounded to the nanosecond; one value for all who ask for it."""
     return round(value * SECOND)

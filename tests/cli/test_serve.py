@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import random
 import signal
 import socket
 import subprocess
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
+from stack.cli import main, serve
 from tests.cli.programs import Wire, finish, start
 
 
@@ -21,6 +24,19 @@ def devices() -> list[str]:
 def curl(*arguments: str) -> bytes:
     command = ["curl", "-q", "--silent", "--show-error", "--noproxy", "*", *arguments]
     return subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+
+
+def test_the_collector_is_kept_from_long_pauses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    frozen: list[int] = []
+
+    def run(command: Callable[[], Awaitable[int]]) -> int:
+        frozen.append(gc.get_freeze_count())
+        return 0
+
+    monkeypatch.setattr(serve, "run", run)
+    assert main.main(["serve", "http", str(tmp_path)]) == 0
+    assert frozen[0] > 1000
+    assert gc.get_freeze_count() == 0
 
 
 def test_http(wire: Wire, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stack.tcp.config import TcpOptions
+from stack.tcp.flow import flow_key
 from stack.tcp.half_open import SYN_ACK_WAITS, HalfOpen, Verdict
 from stack.tcp.listener import Listener
 from stack.tcp.negotiate import offer
@@ -19,13 +20,13 @@ NOW = 5 * SECOND
 LOCAL, REMOTE = (bytes((10, 9, 0, 2)), 80), (bytes((10, 9, 0, 1)), 40000)
 
 
-def half_open(*, tsval: int = -1, wscale: int = 7, mss: int = 1460, window: int = 60_000) -> HalfOpen:
+def half_open(
+    *, tsval: int = -1, wscale: int = 7, mss: int = 1460, window: int = 60_000, sack_ok: bool = True
+) -> HalfOpen:
     options = TcpOptions(receive_window=window)
-    syn = Segment(40000, 80, IRS, 0, SYN, 65535, mss=mss, wscale=wscale, sack_ok=True, tsval=tsval)
+    syn = Segment(40000, 80, IRS, 0, SYN, 65535, mss=mss, wscale=wscale, sack_ok=sack_ok, tsval=tsval)
     record = HalfOpen(
-        b"key",
-        LOCAL,
-        REMOTE,
+        flow_key(REMOTE[0], LOCAL[0], REMOTE[1], LOCAL[1]),
         syn,
         iss=ISS,
         offer=offer(options, 1500, 40),
@@ -111,8 +112,7 @@ def test_syn_ack() -> None:
 
 
 def test_syn_ack_offers_nothing_that_was_not_offered() -> None:
-    record = half_open(wscale=-1)
-    record.syn.sack_ok = False
+    record = half_open(wscale=-1, sack_ok=False)
     answer = record.syn_ack(NOW)
     assert (answer.wscale, answer.sack_ok, answer.tsval) == (-1, False, -1)
     assert answer.mss == 1460
