@@ -86,7 +86,6 @@ class Connection:
         "options",
         "own_state",
         "owner",
-        "passive",
         "persist_interval",
         "probe_owed",
         "probed_at",
@@ -139,7 +138,6 @@ class Connection:
         self.options = options
         self.drops = drops
         self.own_state = CLOSED
-        self.passive = False  # how SYN-RECEIVED was entered (MUST-11)
         self.error: OSError | None = None
         self.soft_error: OSError | None = None
         self.owner: object | None = None
@@ -254,7 +252,6 @@ class Connection:
 
         `rtt` is how long ago the SYN-ACK left if it was sent once, else -1.
         """
-        self.passive = True
         self.own_state = follow(State.LISTEN, Event.RECV_SYN)
         self.irs = syn.seq
         self.opened_at = self.progress_at = now

@@ -45,6 +45,7 @@ from stack.wire.units import MS
 from tests.interop import expert, programs
 
 HANG = 60.0  #: Seconds after which a test is taken for hung; none is meant to come near.
+OFFLOAD = os.environ.get("TCPSTACK_OFFLOAD") != "0"  #: `tools/test` runs some of these tests once more without.
 ATTEMPTS = 3
 PROBES = "TcpExtTCPLossProbes"
 STALL = 0.2  #: Seconds, the kernel's least RTO: who stands still for so long is sent things again.
@@ -148,7 +149,7 @@ def on_a_wire(
     options: TcpOptions | None = None,
     through: Callable[[Link], Link] | None = None,
     tshark: bool = True,
-    offload: bool = True,
+    offload: bool = OFFLOAD,
 ) -> Callable[[Callable[..., Awaitable[None]]], Callable[..., Awaitable[None]]]:
     """Give the test a `lab`. `allow`: expert messages beyond the usual ones; `through`: a link around the device's.
 
@@ -219,7 +220,7 @@ async def open_lab(
     *,
     options: TcpOptions | None = None,
     through: Callable[[Link], Link] | None = None,
-    offload: bool = True,
+    offload: bool = OFFLOAD,
 ) -> AsyncIterator[Lab]:
     """A device, our host on it, a capture in a file."""
     number = next(_networks)
