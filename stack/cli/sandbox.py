@@ -38,7 +38,8 @@ def enter(arguments: Sequence[str], command: str = "demo") -> None:
     if unshare is None:
         raise CommandError("unshare is not installed", "install it: apt install util-linux")
     flags = _allowed(unshare, command)
-    package = Path(__file__).resolve().parents[2]
+    # Where the package was found, and not where this file lies: the compiled form has links to it.
+    package = Path(sys.modules["stack"].__path__[0]).parent
     environment = dict(os.environ)
     environment[OUTSIDE] = outside
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH", "")]))

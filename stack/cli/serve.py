@@ -15,9 +15,10 @@ from stack.apps.http import LogRecord, serve_directory
 from stack.apps.iperf3 import PORT as IPERF3_PORT
 from stack.apps.simple import CHARGEN_PORT, DISCARD_PORT, ECHO_PORT, chargen, discard, echo
 from stack.cli import iperf3
-from stack.cli.network import Network, network_options, open_network
+from stack.cli.network import Network, NetworkOptions, network_options, open_network
 from stack.cli.options import add_network_options, add_output_options, port
-from stack.cli.terminal import SUCCESS, USAGE, CommandError, console, print_json, run
+from stack.cli.terminal import SUCCESS, USAGE, CommandError, console, print_json, run, run_plain
+from stack.cli.workers import MOST, Observer, Place, capture_path, supervise
 from stack.runtime.garbage import short_pauses
 from stack.runtime.stream import TcpStream
 from stack.tcp.config import TcpOptions
@@ -32,6 +33,7 @@ examples:
   sudo tcpstack serve http .           then, from another terminal: curl http://10.9.0.2/
   sudo tcpstack serve http --upload /tmp/inbox --port 8080 --pcap serve.pcapng
   sudo tcpstack serve echo             then: nc 10.9.0.2 7
+  sudo tcpstack serve http . --workers 4
 """
 
 SERVICES: dict[str, tuple[str, int, Handler | None]] = {
@@ -63,7 +65,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         service.add_argument(
             "--port", metavar="N", type=port, default=usual, help="to listen on (default: %(default)s)"
         )
-        events = "test, refused" if name == "iperf3" else "request, closed"
+        service.add_argument(
+            "--workers",
+            metavar="N",
+            type=_workers,
+            default=1,
+            help="processes to serve with, each on a queue of the device; one that dies takes its own connections with "
+            "it and is replaced. With --pcap each writes a file of its own, FILE.w1, FILE.w2, ... before the suffix "
+            "(default: %(default)s)",
+        )
+        events = "test, refused" if name == "iperf3" else "request, closed, worker"
         add_output_options(service, json=f"print an object a line: listening, {events}")
         add_network_options(service)
         service.set_defaults(run=run_serve, service=name, handler=handler)
@@ -71,29 +82,51 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run_serve(arguments: argparse.Namespace) -> int:
     """The command."""
-    journal = JsonJournal() if arguments.json else Journal(verbose=arguments.verbose)
+    # Answers leave at once, as with nginx: each piece that is sent is worth a segment of its own.
+    options = network_options(arguments, TcpOptions(nodelay=arguments.service != "iperf3"))
+    journal = JsonJournal(arguments, options) if arguments.json else Journal(arguments, options)
     handler = arguments.handler
     if arguments.service == "http":
         try:
             handler = serve_directory(arguments.directory, allow_put=arguments.upload, log=journal.request)
         except NotADirectoryError as error:
             raise CommandError(f"{arguments.directory} is not a directory", status=USAGE) from error
-    # Answers leave at once, as with nginx: each piece that is sent is worth a segment of its own.
-    options = network_options(arguments, TcpOptions(nodelay=arguments.service != "iperf3"))
+    if arguments.workers > 1:
+        return run_plain(lambda: _serve_with_workers(handler, options, arguments, journal))
 
     async def command() -> int:
         async with open_network(options) as net:
             if arguments.service == "iperf3":
-                await iperf3.serve(net, arguments, lambda: journal.listening(net, arguments))
+                await iperf3.serve(net, arguments, lambda: journal.listening(net.link.name))
             else:
-                await serve(net, handler, arguments, journal)
+                await serve(net, handler, arguments.port, journal, lambda: journal.listening(net.link.name))
         return SUCCESS
 
     with short_pauses():
         return run(command)
 
 
-async def serve(net: Network, handler: Handler, arguments: argparse.Namespace, journal: Journal) -> None:
+def _serve_with_workers(
+    handler: Handler, options: NetworkOptions, arguments: argparse.Namespace, journal: Journal
+) -> int:
+    if arguments.service == "iperf3":
+        raise CommandError(
+            "serve iperf3 has one worker: the control and the data connections of a test must reach the same process",
+            "leave out --workers",
+            status=USAGE,
+        )
+
+    async def work(place: Place) -> int:
+        journal.worker = place.number  # a worker has a copy of its own
+        async with place.open_network() as net:
+            await serve(net, handler, arguments.port, journal, place.serving)
+        return SUCCESS
+
+    with short_pauses():  # the workers inherit it
+        return supervise(arguments.workers, options, work, journal)
+
+
+async def serve(net: Network, handler: Handler, port: int, journal: Journal, listening: Callable[[], object]) -> None:
     """Listen, say so, and serve until cancelled."""
 
     async def watched(stream: TcpStream) -> None:
@@ -104,27 +137,39 @@ async def serve(net: Network, handler: Handler, arguments: argparse.Namespace, j
             journal.closed(stream, trio.current_time() - begun)
 
     async with trio.open_nursery() as nursery:
-        await nursery.start(functools.partial(net.host.serve_tcp, watched, arguments.port))
-        journal.listening(net, arguments)
+        await nursery.start(functools.partial(net.host.serve_tcp, watched, port))
+        listening()
 
 
-class Journal:
-    """What happens, a line each, for a person."""
+def _workers(text: str) -> int:
+    """A number of workers, for argparse."""
+    if not text.isdecimal() or not 1 <= int(text) <= MOST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of workers from 1 to {MOST}")
+    return int(text)
 
-    def __init__(self, *, verbose: bool = False) -> None:
+
+class Journal(Observer):
+    """What happens, a line each, for a person. `worker` says whose journal it is, where there are several."""
+
+    def __init__(self, arguments: argparse.Namespace, options: NetworkOptions) -> None:
+        self.arguments = arguments
+        self.options = options
+        self.worker = 0
         self._out = console()
-        self._verbose = verbose
 
     def _line(self, text: str) -> None:
-        self._out.print(f"{datetime.now():%H:%M:%S}  {text}", markup=False)
+        whose = f"worker {self.worker}: " if self.worker else ""
+        self._out.print(f"{datetime.now():%H:%M:%S}  {whose}{text}", markup=False)
 
-    def listening(self, net: Network, arguments: argparse.Namespace) -> None:
-        """The service is up."""
-        addresses = [text.partition("/")[0] for text in net.options.addresses]
-        kernel = ", ".join(net.options.kernel)
+    def listening(self, device: str, pids: list[int] | None = None) -> None:
+        """The service is up; `pids` are the workers', where there are several."""
+        arguments, options = self.arguments, self.options
+        addresses = [text.partition("/")[0] for text in options.addresses]
+        kernel = ", ".join(options.kernel)
         out = self._out
         what = f"the files below {arguments.directory}" if arguments.service == "http" else arguments.service
-        out.print(f"serving {what} on {net.link.name}, the kernel's end is {kernel}", markup=False)
+        many = f" with {len(pids)} workers" if pids else ""
+        out.print(f"serving {what} on {device}{many}, the kernel's end is {kernel}", markup=False)
         for address in addresses:
             where = f"[{address}]" if ":" in address else address
             if arguments.service == "http":
@@ -135,9 +180,22 @@ class Journal:
                 out.print(f"  iperf3 -c {address}{number}", markup=False)
             else:
                 out.print(f"  nc {address} {arguments.port}", markup=False)
-        if net.options.pcap is not None:
-            out.print(f"all packets go to {net.options.pcap}", markup=False)
+        if options.pcap is not None:
+            files = [options.pcap]
+            if pids:
+                files = [capture_path(options.pcap, number, 1) for number in range(1, len(pids) + 1)]
+            out.print(f"all packets go to {', '.join(map(str, files))}", markup=False)
         out.print("Ctrl-C ends it", markup=False)
+
+    def all_serve(self, device: str, pids: list[int]) -> None:
+        self.listening(device, pids)
+
+    def worker_ended(self, number: int, pid: int, how: str, again: float) -> None:
+        when = f"in {again:g} s" if again else "now"
+        self._line(f"worker {number} ended ({how}) and its connections with it; another one starts {when}")
+
+    def worker_serves(self, number: int, pid: int) -> None:
+        self._line(f"worker {number} serves again")
 
     def request(self, record: LogRecord) -> None:
         """An HTTP request was answered."""
@@ -146,7 +204,7 @@ class Journal:
 
     def closed(self, stream: TcpStream, seconds: float) -> None:
         """The service is done with a connection."""
-        if not self._verbose:
+        if not self.arguments.verbose:
             return
         info = stream.info()
         self._line(
@@ -158,16 +216,22 @@ class Journal:
 class JsonJournal(Journal):
     """The same, an object a line, for a program."""
 
-    def listening(self, net: Network, arguments: argparse.Namespace) -> None:
-        addresses = [text.partition("/")[0] for text in net.options.addresses]
+    def listening(self, device: str, pids: list[int] | None = None) -> None:
         self._event(
             "listening",
-            service=arguments.service,
-            device=net.link.name,
-            kernel=net.options.kernel,
-            addresses=addresses,
-            port=arguments.port,
+            service=self.arguments.service,
+            device=device,
+            kernel=self.options.kernel,
+            addresses=[text.partition("/")[0] for text in self.options.addresses],
+            port=self.arguments.port,
+            **({"pids": pids} if pids else {}),
         )
+
+    def worker_ended(self, number: int, pid: int, how: str, again: float) -> None:
+        self._event("worker", worker=number, pid=pid, state="ended", how=how, again=again)
+
+    def worker_serves(self, number: int, pid: int) -> None:
+        self._event("worker", worker=number, pid=pid, state="serving")
 
     def request(self, record: LogRecord) -> None:
         self._event(
@@ -183,7 +247,8 @@ class JsonJournal(Journal):
         self._event("closed", peer=_peer(stream), seconds=round(seconds, 6), tcp_info=stream.info().as_dict())
 
     def _event(self, event: str, **fields: Any) -> None:
-        print_json({"event": event, "time": datetime.now().astimezone().isoformat(), **fields})
+        whose = {"worker": self.worker} if self.worker else {}
+        print_json({"event": event, "time": datetime.now().astimezone().isoformat(), **whose, **fields})
 
 
 def _peer(stream: TcpStream) -> str:

@@ -105,6 +105,17 @@ def run(command: Callable[[], Awaitable[int]]) -> int:
         raise
 
 
+def run_plain(command: Callable[[], int]) -> int:
+    """Run a command that needs no Trio and looks after signals by itself; expected errors are reported."""
+    try:
+        return command()
+    except BrokenPipeError:
+        _discard_output()
+        return 128 + signal.SIGPIPE
+    except EXPECTED as error:
+        return report(error)
+
+
 def _discard_output() -> None:
     """Throw away what is left for standard output, without another error when the process ends."""
     nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -28,6 +28,7 @@ from typing import Any
 
 PEER = Path(__file__).with_name("peer.py")
 PACKAGE = Path(__file__).resolve().parents[3]  #: Where `stack` is: a checkout, or site-packages.
+FORM = Path(sys.modules["stack"].__path__[0]).parent  #: Where it was loaded from: the compiled form has links to that.
 
 NEAR, FAR = "10.98.0.1", "10.98.0.2"
 PREFIX = "/24"
@@ -219,7 +220,7 @@ class Processes:
             pass_fds=[theirs.fileno()] if theirs is not None else [],
             start_new_session=True,
             cwd="/",
-            env={**os.environ, "PYTHONPATH": str(PACKAGE)},
+            env={**os.environ, "PYTHONPATH": str(FORM)},
         )
         child = Child(process, errors, ours)
         self.leaving.callback(child.end)
