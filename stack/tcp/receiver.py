@@ -11,9 +11,10 @@ half the buffer, beyond the old one (the receiver's silly-window avoidance, 3.8.
 
 The buffer grows with the flow. Once a round trip the receiver compares what the application has read with the
 buffer's size: a sender in slow start doubles what it sends, so the buffer must hold twice what one round trip
-brought, up to a limit. An application that does not read gets no larger buffer. How long a round trip is, a receiver
-that sends nothing must find out itself, and afresh as queues fill, or it would hold back a sender that meets a long
-queue: by what the peer's segments echo of its ACKs, or else by how long a window takes to arrive.
+brought, up to a limit. An application that does not read, or lags behind, gets no larger buffer: what it can't read
+would only wait, and hold up other flows. How long a round trip is, a receiver that sends nothing must find out itself,
+and afresh as queues fill, or it would hold back a sender that meets a long queue: by what the peer's segments echo of
+its ACKs, or else by how long a window takes to arrive.
 
 When to acknowledge: at once for what is out of order, duplicate, or fills a gap; at once for the first segments of
 a connection, after a duplicate and after a long silence, for then the peer's window is small and grows by ACKs; every
@@ -268,9 +269,12 @@ class Receiver:
         self.reassembly = None
 
     def _measure(self, copied: int, now: Time, rtt: Duration) -> None:
-        """Dynamic right-sizing: once a round trip, make room for twice what was read in it."""
+        """Dynamic right-sizing: once a round trip, make room for twice what was read in it.
+
+        Not while octets wait to be read: then it is the application that is slow, and more of them would only wait.
+        """
         self._round_copied += copied
-        if now - self._round_started < max(rtt, self.rtt, 0):
+        if now - self._round_started < max(rtt, self.rtt, 0) or self.buffered:
             return
         wanted = 2 * self._round_copied + 16 * self.mss
         if wanted > self.limit:
