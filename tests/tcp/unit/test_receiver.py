@@ -205,7 +205,7 @@ def test_buffer_does_not_grow_with_a_slow_reader() -> None:
 
 @pytest.mark.parametrize(("reads", "grows"), [(40 << 10, False), (8 << 10, True)])
 def test_buffer_does_not_grow_for_a_reader_that_lags(reads: int, grows: bool) -> None:
-    """Once a round trip one read takes a part of what has come, and the rest waits; small reads that take all do not."""
+    """One read a round trip takes a part of what has come, and the rest waits; small reads that take all."""
     rcv = receiver(window=64 << 10, limit=6 << 20, shift=7)
     now, seq = RTT, 1
     for _ in range(100):
