@@ -1,7 +1,7 @@
 """SYN-RECEIVED of a passive open as a small record (RFC 9293 3.10.7.2, 3.10.7.4).
 
 A SYN costs its sender nothing, so it must cost us little: a dozen numbers, not a connection. The record answers the
-SYN, repeats the answer twice, and is gone after seven seconds; only the third segment of the handshake, which proves
+SYN, repeats the answer twice, and is gone after eleven seconds; only the third segment of the handshake, which proves
 that somebody lives at that address, makes a `Connection`. The record is a pure function of itself, a segment and the
 time: `on_segment` says what to do and the host does it.
 
@@ -23,9 +23,11 @@ from stack.tcp.timestamps import clock, is_older
 from stack.wire.segment import ACK, ECE, RST, SYN, Segment
 from stack.wire.units import MS, SECOND, Duration, Time
 
-SYN_ACK_WAITS: tuple[Duration, ...] = (1 * SECOND, 2 * SECOND, 4 * SECOND)
+SYN_ACK_WAITS: tuple[Duration, ...] = (1 * SECOND, 2 * SECOND, 8 * SECOND)
 """How long the first, second and third SYN-ACK are waited for. Three in all: a stated deviation from R2's three
-minutes, because each SYN-ACK to a forged address hits somebody who never asked for it."""
+minutes, because each SYN-ACK to a forged address hits somebody who never asked for it. The last wait is longer: a peer
+that believes itself connected goes on sending, after an RTO of 3 s for the third time at 10 s, and that completes the
+handshake."""
 
 CHALLENGE_INTERVAL: Duration = 500 * MS
 

@@ -349,6 +349,8 @@ class Repair:
         if self.phase == RECOVERY and self.rack is not None:
             self.rack.reordering_seen = True  # whatever told us: something came later than the window allows for
             self.rack.on_dsack(news.ack, news.nxt)
+        elif self.phase == LOSS:
+            self.rtt.on_spurious()
         self.congestion.on_undo(self._undo_cwnd, self._undo_ssthresh, now)
         self.records.forgive_lost()
         self._forget_repair()

@@ -51,12 +51,20 @@ class RttEstimator:
         else:
             self.rttvar += (abs(self.srtt - rtt) - self.rttvar) // 4
             self.srtt += (rtt - self.srtt) // 8
+        self._from_samples()
+
+    def _from_samples(self) -> None:
         # Like Linux, the floor is under the variance term: RTO is never closer to SRTT than a delayed ACK may be.
         self.rto = min(self.srtt + max(self.min_rto, GRANULARITY, 4 * self.rttvar), self.max_rto)
 
     def back_off(self) -> None:
         """The timer expired: double the RTO (RFC 6298 5.5)."""
         self.rto = min(2 * self.rto, SYN_MAX_RTO if self.in_handshake else max(self.max_rto, self.rto))
+
+    def on_spurious(self) -> None:
+        """The time-outs were for nothing: so was the back-off. The peer is heard, and what is out still may be lost."""
+        if self.srtt >= 0:
+            self._from_samples()
 
     def on_handshake_loss(self) -> None:
         """The SYN timer had expired: data starts with 3 s, whatever backoff has made of it (RFC 6298 5.7)."""

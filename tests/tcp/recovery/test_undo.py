@@ -147,6 +147,20 @@ def test_echo_of_the_original_undoes_a_time_out(congestion: str, sack: bool) -> 
     assert ssthresh(user) > 10
 
 
+@pytest.mark.parametrize("sack", [False, True])
+def test_undone_time_outs_leave_no_back_off(sack: bool) -> None:
+    """What is still missing must not wait for eight times the RTO: the peer is heard."""
+    peer, user = opened(10_000, sack=sack, timestamps=True)
+    while user.conn.info(peer.now).timeouts < 3:
+        assert peer.bench.step(peer.now + 10 * SECOND)
+    assert user.conn.rtt.rto == 8 * RTO
+    peer.takes()
+    peer.passes(5 * MS)
+    peer.sends(f". 1:1(0) ack 1001 <TS val {(peer.now - peer.bench.origin) // MS} ecr {RTT // MS}>")
+    assert _spurious(user) == 1
+    assert user.conn.rtt.rto <= RTO
+
+
 @pytest.mark.parametrize("congestion", ALGORITHMS)
 def test_echo_of_the_original_undoes_fast_recovery(congestion: str) -> None:
     """0 was late by 5 ms, 1 to 9 came before it."""
@@ -205,6 +219,25 @@ def test_dsack_for_all_that_was_sent_again_undoes_recovery(congestion: str) -> N
     answer(peer, 10_001, segment(0))
     assert _spurious(user) == 1
     assert cwnd(user) >= 10
+    assert ssthresh(user) > 10
+    rack = user.conn.snd.repair.rack
+    assert rack is not None
+    assert rack.reordering_seen, "0 came after what was sent later"
+
+
+def test_dsack_after_newer_data_undoes_recovery() -> None:
+    """What was sent again may itself be late: its report comes after the ACK of data that was sent in the recovery."""
+    peer, user = opened(40_000)
+    peer.passes(RTT)
+    answer(peer, 1, segment(1, 9))
+    peer.passes(5 * MS)
+    answer(peer, 10_001)
+    ended_at = user.conn.snd.nxt
+    peer.passes(RTT)
+    answer(peer, ended_at)
+    peer.passes(RTT)
+    answer(peer, ended_at + 2 * MSS, segment(0))
+    assert _spurious(user) == 1
     assert ssthresh(user) > 10
 
 
