@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable
 from typing import BinaryIO
 
+from stack.link.around import LinkAround
 from stack.link.protocol import Link, LinkError
 from stack.wire import offload, pcapng
 from stack.wire.packet import Packet
@@ -32,7 +33,7 @@ Describe = Callable[[Packet, bool], str | None]
 _log = logging.getLogger("stack")
 
 
-class CaptureLink:
+class CaptureLink(LinkAround):
     """Passes everything on to `link`, and notes it in `file`: a path, or a binary file that stays the
     caller's.
 
@@ -48,7 +49,7 @@ class CaptureLink:
         clock_ns: Callable[[], int] = time.time_ns,
         describe: Describe | None = None,
     ) -> None:
-        self.link = link
+        super().__init__(link)
         self.describe = describe
         self._clock_ns = clock_ns
         self._owns_file = isinstance(file, (str, os.PathLike))
@@ -62,18 +63,6 @@ class CaptureLink:
 
     def __repr__(self) -> str:
         return f"CaptureLink({self.link!r}{'' if self._file else ', ended'})"
-
-    @property
-    def name(self) -> str:
-        return self.link.name
-
-    @property
-    def mtu(self) -> int:
-        return self.link.mtu
-
-    @property
-    def max_payload(self) -> int:
-        return self.link.max_payload
 
     def read_batch(self, limit: int) -> list[Packet]:
         """What the link has, noted as inbound with the state before it."""
@@ -95,20 +84,6 @@ class CaptureLink:
     async def wait_readable(self) -> None:
         self._flush()
         await self.link.wait_readable()
-
-    async def wait_writable(self) -> None:
-        await self.link.wait_writable()
-
-    def drops(self) -> int:
-        """What the link says, 0 if it doesn't count."""
-        drops = getattr(self.link, "drops", None)
-        return int(drops()) if drops is not None else 0
-
-    def check_address(self, address: str) -> None:
-        """What the link says; nothing if it doesn't check."""
-        check = getattr(self.link, "check_address", None)
-        if check is not None:
-            check(address)
 
     def close(self) -> None:
         """Write the counts, flush or close the file, close the link. Safe to call twice."""

@@ -20,6 +20,7 @@ from collections.abc import Callable
 
 import trio
 
+from stack.link.around import LinkAround
 from stack.link.protocol import Link, LinkClosedError
 from stack.path.answers import too_big
 from stack.path.config import PathConfig
@@ -54,7 +55,7 @@ class Punctuality:
         self._lead = min(max(self._lead + late / self._seen, 0.0), float(MOST_EARLY))
 
 
-class ImpairLink:
+class ImpairLink(LinkAround):
     """Impairs `link`. `inbound` is what happens to packets for the host, `outbound` to those from it.
 
     Chance comes from the seed in each configuration, or from `seed`; without either a seed is chosen, and stands in
@@ -70,7 +71,7 @@ class ImpairLink:
         seed: int | None = None,
         clock: Callable[[], Time] | None = None,
     ) -> None:
-        self.link = link
+        super().__init__(link)
         self.seed = seed if seed is not None else random.SystemRandom().getrandbits(32)
         self._clock = clock if clock is not None else _trio_clock
         start = self._clock()
@@ -88,21 +89,6 @@ class ImpairLink:
     def _pipe(self, name: str, config: PathConfig, start: Time) -> Pipe:
         seed = config.seed if config.seed is not None else self.seed
         return Pipe(config, random.Random(f"{seed}/{name}").random, start=start)
-
-    def __repr__(self) -> str:
-        return f"ImpairLink({self.link!r})"
-
-    @property
-    def name(self) -> str:
-        return self.link.name
-
-    @property
-    def mtu(self) -> int:
-        return self.link.mtu
-
-    @property
-    def max_payload(self) -> int:
-        return self.link.max_payload
 
     def read_batch(self, limit: int) -> list[Packet]:
         """What has come through by now."""
@@ -142,17 +128,6 @@ class ImpairLink:
             await self.link.wait_writable()
             self._send_on()
         await trio.lowlevel.checkpoint()
-
-    def drops(self) -> int:
-        """What the inner link lost, as far as it counts; what this one loses is in the `stats` of its pipes."""
-        drops = getattr(self.link, "drops", None)
-        return int(drops()) if drops is not None else 0
-
-    def check_address(self, address: str) -> None:
-        """What the inner link says; nothing if it doesn't check."""
-        check = getattr(self.link, "check_address", None)
-        if check is not None:
-            check(address)
 
     def close(self) -> None:
         """Close the inner link. What is still under way is lost."""

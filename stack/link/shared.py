@@ -22,6 +22,7 @@ from select import EPOLLIN, epoll
 
 import trio
 
+from stack.link.around import LinkAround
 from stack.link.protocol import LinkClosedError
 from stack.link.tun import TunLink
 from stack.wire import icmp, ip
@@ -33,7 +34,7 @@ LONGEST = 2048  #: Octets of one that is; RFC 1812 4.3.2.3 asks for up to 576, R
 _SHORTEST_V4, _SHORTEST_V6 = 28, 48  # octets of an IP header and an ICMP header
 
 
-class SharedLink:
+class SharedLink(LinkAround):
     """The queue `link` as the link of one process; `inbox` and `outboxes` are datagram sockets.
 
     What the other processes send arrives at `inbox`, and each of `outboxes` leads to one of theirs. All become the
@@ -49,7 +50,7 @@ class SharedLink:
         *,
         clock: Callable[[], float] = trio.current_time,
     ) -> None:
-        self.link = link
+        super().__init__(link)
         self.counters: Counter[str] = Counter()
         self._inbox = inbox
         self._outboxes = outboxes
@@ -63,21 +64,6 @@ class SharedLink:
         self._both.register(link.fileno(), EPOLLIN)
         self._both.register(inbox, EPOLLIN)
 
-    def __repr__(self) -> str:
-        return f"SharedLink({self.link!r})"
-
-    @property
-    def name(self) -> str:
-        return self.link.name
-
-    @property
-    def mtu(self) -> int:
-        return self.link.mtu
-
-    @property
-    def max_payload(self) -> int:
-        return self.link.max_payload
-
     def read_batch(self, limit: int) -> list[Packet]:
         """What the queue has, and then what the other processes have sent."""
         batch = self.link.read_batch(limit)
@@ -88,9 +74,6 @@ class SharedLink:
             self._read_inbox(batch, limit)
         return batch
 
-    def write(self, packet: Packet) -> bool:
-        return self.link.write(packet)
-
     async def wait_readable(self) -> None:
         if self._both.closed:
             await self.link.wait_readable()  # which says that it is closed
@@ -98,16 +81,6 @@ class SharedLink:
             await trio.lowlevel.wait_readable(self._both.fileno())
         except trio.ClosedResourceError as error:
             raise LinkClosedError(errno.EBADF, f"the link on {self.name} is closed") from error
-
-    async def wait_writable(self) -> None:
-        await self.link.wait_writable()
-
-    def drops(self) -> int:
-        """Packets that the kernel dropped, of all queues together."""
-        return self.link.drops()
-
-    def check_address(self, address: str) -> None:
-        self.link.check_address(address)
 
     def close(self) -> None:
         """Close the queue's descriptor, here, and the sockets."""

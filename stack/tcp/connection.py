@@ -82,7 +82,6 @@ class Connection:
         "mss_limit",
         "offer",
         "old_acks_at",
-        "opened_at",
         "options",
         "own_state",
         "owner",
@@ -170,7 +169,6 @@ class Connection:
         self.keepalives_unanswered = 0
         self.retries = 0  # expiries of the retransmission timer since the last progress
         self.handshake_retries = 0
-        self.opened_at: Time = 0
         self.progress_at: Time = 0  # since when what is outstanding waits for an answer (R2)
         self.heard_at: Time = 0
         self.challenged_at: Time = -1
@@ -243,7 +241,7 @@ class Connection:
     def open(self, now: Time) -> None:
         """Active OPEN: a SYN will be sent."""
         self.transition(Event.ACTIVE_OPEN)
-        self.opened_at = self.progress_at = self.heard_at = now
+        self.progress_at = self.heard_at = now
         if self.options.connect_timeout is not None:
             self.timers.linger = now + seconds(self.options.connect_timeout)
 
@@ -254,7 +252,7 @@ class Connection:
         """
         self.own_state = follow(State.LISTEN, Event.RECV_SYN)
         self.irs = syn.seq
-        self.opened_at = self.progress_at = now
+        self.progress_at = now
         self.rcv.nxt = 1
         self.rcv.edge = 1 + min(self.rcv.limit, 0xFFFF)
         self.agree(agreement, syn, now)
