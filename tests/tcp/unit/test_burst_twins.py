@@ -206,4 +206,4 @@ def _told(snd: Sender) -> dict[str, object]:
 
 
 TestTwins = TwinMachine.TestCase
-TestTwins.settings = settings(stateful_step_count=40, max_examples=200, deadline=None)
+TestTwins.settings = settings(stateful_step_count=40)
