@@ -26,6 +26,7 @@ FAMILIES = pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
 ETH_P_IP, ETH_P_IPV6 = 0x0800, 0x86DD
 MARK = 0xBEAD  #: The source port of a segment that comes behind each bad frame.
 FORGED_WINDOW = 54_321  #: By which a forged segment is known; curl's, scaled by 10 bits, never says this.
+AHEAD = 1000  #: Milliseconds by which a forged timestamp is ahead: a window update of curl's may come before it.
 PIECE = content(4000)
 
 
@@ -135,7 +136,7 @@ async def test_forged_segments_of_the_transfer_itself(lab: Lab, family: int) -> 
     retransmitted: list[int] = []
 
     def forged(
-        port: int, *, seq: int = 0, ack: int = 0, flags: str = "A", tsval: int | None = 0, data: bytes = b""
+        port: int, *, seq: int = 0, ack: int = 0, flags: str = "A", tsval: int | None = AHEAD, data: bytes = b""
     ) -> bytes:
         """A segment of curl's with these fields moved from where they were last."""
         last = injector.heard
