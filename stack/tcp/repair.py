@@ -84,6 +84,7 @@ class Repair:
         "_no_duplicates_below",
         "_prr",
         "_resent",
+        "_resent_at",
         "_timed_out_una",
         "_undo_cwnd",
         "_undo_recovery",
@@ -143,6 +144,7 @@ class Repair:
         self._undo_until = 0  # SND.NXT when the repair was over: an ACK beyond it says no more about the repair
         self._resent = _NOTHING_RESENT  # what `_dsacks_missing` counts: start, end and how often
         self._dsacks_missing = 0  # octets sent again, less those that the peer says it had
+        self._resent_at: Time = 0  # when something was sent again last
         self._first_resent = -1  # what this repair sent again first, and in which tick of our clock; -1: nothing yet
         self._first_resent_tick = -1
         self.reduced = False  # the window was; ECN tells the peer with the next new data (RFC 3168 6.1.2)
@@ -169,6 +171,7 @@ class Repair:
         """A record leaves again."""
         pipe = self.records.pipe
         self.records.on_resent(record, now)
+        self._resent_at = now
         self.rate.on_sent(record, pipe, now)
         self.force = False
         if self._prr is not None:
@@ -350,7 +353,7 @@ class Repair:
             self.rack.reordering_seen = True  # whatever told us: something came later than the window allows for
             self.rack.on_dsack(news.ack, news.nxt)
         elif self.phase == LOSS:
-            self.rtt.on_spurious()
+            self.rtt.on_spurious(now - self._resent_at)
         self.congestion.on_undo(self._undo_cwnd, self._undo_ssthresh, now)
         self.records.forgive_lost()
         self._forget_repair()

@@ -18,6 +18,7 @@ SYN_MAX_RTO = 128 * SECOND  #: In the handshake backoff may go on to 128 s: seve
 MINIMUM_WINDOW = 60 * SECOND  #: The least round trip is that of the last one or two of these.
 GRANULARITY = 1 * MS  #: G: the timers of Trio, and the timestamps option, are no finer.
 AFTER_LOST_SYN = 3 * SECOND  #: RFC 6298 5.7: the RTO for data when the SYN itself had to be sent again.
+OUTAGE = 16  #: An RTO that many times what the samples say was backed off through an outage.
 
 
 class RttEstimator:
@@ -51,20 +52,27 @@ class RttEstimator:
         else:
             self.rttvar += (abs(self.srtt - rtt) - self.rttvar) // 4
             self.srtt += (rtt - self.srtt) // 8
-        self._from_samples()
+        self.rto = self._from_samples()
 
-    def _from_samples(self) -> None:
+    def _from_samples(self) -> Duration:
         # Like Linux, the floor is under the variance term: RTO is never closer to SRTT than a delayed ACK may be.
-        self.rto = min(self.srtt + max(self.min_rto, GRANULARITY, 4 * self.rttvar), self.max_rto)
+        return min(self.srtt + max(self.min_rto, GRANULARITY, 4 * self.rttvar), self.max_rto)
 
     def back_off(self) -> None:
         """The timer expired: double the RTO (RFC 6298 5.5)."""
         self.rto = min(2 * self.rto, SYN_MAX_RTO if self.in_handshake else max(self.max_rto, self.rto))
 
-    def on_spurious(self) -> None:
-        """The time-outs were for nothing: so was the back-off. The peer is heard, and what is out still may be lost."""
+    def on_spurious(self, since: Duration) -> None:
+        """The time-outs were for nothing; the peer was heard `since` after what was sent again last.
+
+        After an outage RTO has been doubled many times, and an answer comes as soon as ever: then the path is what it
+        was, and what else was lost must not wait for a minute. Where the path has become slower the back-off stays
+        until there is a sample (RFC 6298 5), or time-outs for nothing would follow each other.
+        """
         if self.srtt >= 0:
-            self._from_samples()
+            rto = self._from_samples()
+            if self.rto >= OUTAGE * rto and since <= rto:
+                self.rto = rto
 
     def on_handshake_loss(self) -> None:
         """The SYN timer had expired: data starts with 3 s, whatever backoff has made of it (RFC 6298 5.7)."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from stack.tcp.config import TcpOptions
-from stack.wire.units import MS, SECOND
+from stack.wire.units import MS, SECOND, Duration
 from tests.support.flight import MSS, NEWRENO, PTO, RTO, RTT, answer, cwnd, opened, segment, ssthresh, starts
 from tests.support.peer import Peer
 from tests.support.user import User
@@ -148,17 +148,22 @@ def test_echo_of_the_original_undoes_a_time_out(congestion: str, sack: bool) -> 
 
 
 @pytest.mark.parametrize("sack", [False, True])
-def test_undone_time_outs_leave_no_back_off(sack: bool) -> None:
-    """What is still missing must not wait for eight times the RTO: the peer is heard."""
+@pytest.mark.parametrize(("timeouts", "after", "stays"), [(4, RTT, False), (3, RTT, True), (4, 2 * SECOND, True)])
+def test_undone_time_outs_of_an_outage_leave_no_back_off(
+    sack: bool, timeouts: int, after: Duration, stays: bool
+) -> None:
+    """Sixteen times the RTO, and then an answer as soon as ever: what is still missing must not wait so long again. But
+    where the answer is late, or the RTO is not that large, the path may have become slower."""
     peer, user = opened(10_000, sack=sack, timestamps=True)
-    while user.conn.info(peer.now).timeouts < 3:
+    while user.conn.info(peer.now).timeouts < timeouts:
         assert peer.bench.step(peer.now + 10 * SECOND)
-    assert user.conn.rtt.rto == 8 * RTO
+    backed_off = RTO << timeouts
+    assert user.conn.rtt.rto == backed_off
     peer.takes()
-    peer.passes(5 * MS)
+    peer.passes(after)
     peer.sends(f". 1:1(0) ack 1001 <TS val {(peer.now - peer.bench.origin) // MS} ecr {RTT // MS}>")
     assert _spurious(user) == 1
-    assert user.conn.rtt.rto <= RTO
+    assert user.conn.rtt.rto == (backed_off if stays else RTO)
 
 
 @pytest.mark.parametrize("congestion", ALGORITHMS)
