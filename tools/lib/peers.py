@@ -51,6 +51,7 @@ from stack.observe.bench.samples import (
     take,
     within,
 )
+from stack.wire.compiling import is_compiled
 
 CEILINGS = Path(__file__).resolve().parents[1] / "ceilings"
 LWIP = Path(__file__).with_name("lwip.c")
@@ -259,7 +260,7 @@ def main(arguments: argparse.Namespace, progress: Callable[[int], Any]) -> int:
     summary = {
         "contenders": {who.name: {name: row(values) for name, values in who.values().items()} for who in contenders},
         "machine": facts,
-        "compiled": machine.is_compiled(),
+        "compiled": is_compiled(),
         "notes": notes,
         "errors": list(dict.fromkeys(errors)),
     }
