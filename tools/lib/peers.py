@@ -296,10 +296,10 @@ def show(contenders: list[Contender], summary: dict[str, Any]) -> None:
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
     table.add_column("who", no_wrap=True, min_width=24)
     for column in COLUMNS:
-        table.add_column(column.name, justify="right", no_wrap=True)
+        table.add_column(column.name, justify="right", overflow="fold")
     for who in contenders:
         medians = [statistics.median(values) if values else math.nan for values in who.values().values()]
-        table.add_row(who.name, *("-" if math.isnan(number) else f"{number:,.4g}" for number in medians))
+        table.add_row(who.name, *("-" if math.isnan(number) else _plain(number) for number in medians))
     out.print(table)
     for note in summary["notes"]:
         out.print("[yellow]note:[/] ", end="")
@@ -307,3 +307,8 @@ def show(contenders: list[Contender], summary: dict[str, Any]) -> None:
     for error in summary["errors"]:
         out.print("[red]failed:[/] ", end="")
         out.print(error, markup=False)
+
+
+def _plain(number: float) -> str:
+    """Three digits of it, or all before the point."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
