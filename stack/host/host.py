@@ -125,7 +125,7 @@ class Host:
     def _receive(self, packet: Packet, now: Time) -> None:
         packet = arrival.prepared(packet)
         frame = packet.head
-        header = ip.decode(frame, len(packet))
+        header = ip.decode(frame, len(packet) if packet.parts else 0)
         self._check_addresses(header)
         if header.fragment:
             raise WireError(Drop.FRAGMENT)

@@ -4,43 +4,19 @@ from __future__ import annotations
 
 import trio
 
+from stack.link.around import LinkAround
 from stack.link.protocol import Link
 from stack.wire.packet import Packet
 
 
-class Around:
-    """Passes everything on."""
-
-    def __init__(self, link: Link) -> None:
-        self.link = link
-        self.name = link.name
-        self.mtu = link.mtu
-        self.max_payload = link.max_payload
-
-    def read_batch(self, limit: int) -> list[Packet]:
-        return self.link.read_batch(limit)
-
-    def write(self, packet: Packet) -> bool:
-        return self.link.write(packet)
-
-    async def wait_readable(self) -> None:
-        await self.link.wait_readable()
-
-    async def wait_writable(self) -> None:
-        await self.link.wait_writable()
-
-    def close(self) -> None:
-        self.link.close()
-
-
-class WithoutChatter(Around):
+class WithoutChatter(LinkAround):
     """Without the multicast reports of the kernel's, which come when they want."""
 
     def read_batch(self, limit: int) -> list[Packet]:
         return [packet for packet in self.link.read_batch(limit) if packet.head[8:10] != b"\xfe\x80"]
 
 
-class Gate(Around):
+class Gate(LinkAround):
     """Holds back what comes from the kernel while it is shut, in order."""
 
     def __init__(self, link: Link) -> None:

@@ -32,6 +32,14 @@ from tests.interop.lab import Lab, content, on_a_wire, read_all
 
 FAMILIES = pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
 WIRES = pytest.mark.parametrize("wire", ["cut", "whole"])
+# The kernel's forwarding between namespaces sometimes lets one packet of the far kernel's overtake another; that is a
+# network's right, and what we make of it is compared by its hash.
+REORDERED = frozenset(
+    {
+        "Previous segment(s) not captured (common at capture start)",
+        "This frame is a (suspected) out-of-order segment",
+    }
+)
 SIZE = 5_000_000
 MSS = 1440  #: With either IP header, and no options, not more than 1500.
 
@@ -139,6 +147,10 @@ def far_network(wire: str) -> Iterator[Far]:
     """Make it, with this kernel for its router."""
     settings = [Path("/proc/sys/net") / name for name in ("ipv4/ip_forward", "ipv6/conf/all/forwarding")]
     usual = [setting.read_text(encoding="ascii") for setting in settings]
+    # One processor for both ends (the far program inherits it): what leaves from two at once waits in two queues of the
+    # kernel's, and the wire would reorder.
+    processors = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(processors)})
     far = Far()
     try:
         far.make()
@@ -151,6 +163,7 @@ def far_network(wire: str) -> Iterator[Far]:
         for setting, value in zip(settings, usual, strict=True):
             setting.write_text(value, encoding="ascii")
         far.remove()
+        os.sched_setaffinity(0, processors)
 
 
 class Peer:
@@ -213,7 +226,7 @@ async def test_we_upload_to_a_far_kernel(lab: Lab, family: int, wire: str) -> No
 
 @FAMILIES
 @WIRES
-@on_a_wire()
+@on_a_wire(allow=REORDERED)
 async def test_a_far_kernel_uploads_to_us(lab: Lab, family: int, wire: str) -> None:
     """Over a cut wire plain packets come, whose checksum nobody has looked at; over a whole one, super-frames."""
     with far_network(wire) as far:
