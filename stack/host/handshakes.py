@@ -4,6 +4,13 @@ A SYN for a listener makes a half-open record, which waits for the third segment
 its next SYN-ACK. The three waits are constant, so there is one ordered table for each, in which the order of entry is
 the order of expiry: so long after the latest SYN-ACK. A record stands in one of them, which also serves to look it up,
 and leaves it at once when it is gone.
+
+A listener's SYN queue has a bound. For the first three seconds a record is safe: in that time an honest peer on a
+usable path answers, and so the queue takes as many new SYNs in three seconds as it has places, whatever else waits in
+it. Afterwards it waits on sufferance, for the peer whose answers were lost; when the queue is full, a new SYN takes the
+place of the oldest of these. If there is none, the new SYN is dropped: driving out the young would let a flood end
+every handshake whose round trip takes longer than the flood to fill the queue. Each listener keeps the order of its own
+last waits, so that a flood of one does not cost another its peers.
 """
 
 from __future__ import annotations
@@ -92,11 +99,23 @@ class Handshakes:
             self._counters.drop(Drop.NO_CONNECTION)
         elif seg.flags & FIN:
             self._counters.drop(Drop.BAD_FLAGS)
-        elif listener.syn_queue_full:
+        elif not self.has_room(listener):
             self._counters.drop(Drop.SYN_QUEUE_FULL)
         else:
             return self.begin(key, local, remote, seg, listener, now, above=-1).state
         return listener.state
+
+    def has_room(self, listener: Listener) -> bool:
+        """Whether a SYN may begin. Where the queue is full, who has waited longest after a last SYN-ACK is let go."""
+        if not listener.syn_queue_full:
+            return True
+        oldest = listener.last_waits.oldest
+        if oldest is None:
+            return False
+        self.forget(oldest)
+        oldest.expire()
+        self._counters.drop(Drop.SYN_QUEUE_EVICTED)
+        return True
 
     def begin(
         self, key: bytes, local: Endpoint, remote: Endpoint, syn: Segment, listener: Listener, now: Time, above: int
@@ -146,6 +165,9 @@ class Handshakes:
         for waits in self._waits:
             if record.key in waits:
                 waits.move_to_end(record.key)
+        if record.key in self._waits[-1]:
+            record.listener.last_waits.remove(record)
+            record.listener.last_waits.append(record)
 
     def forget(self, record: HalfOpen) -> None:
         """It is complete, or came to nothing."""
@@ -153,6 +175,7 @@ class Handshakes:
             if waits.get(record.key) is record:
                 del waits[record.key]
                 record.listener.half_open -= 1
+                record.listener.last_waits.remove(record)
 
     # Time.
 
@@ -165,15 +188,18 @@ class Handshakes:
 
     def on_timeout(self, now: Time) -> None:
         """Repeat the SYN-ACKs whose wait is over, or give up after the last."""
+        last = len(self._waits) - 1
         for index, (waits, lasts) in enumerate(zip(self._waits, SYN_ACK_WAITS, strict=True)):
-            while waits and next(iter(waits.values())).sent_at + lasts <= now:
-                key, record = waits.popitem(last=False)
-                if index + 1 < len(self._waits):
-                    self._waits[index + 1][key] = record
-                    self._send(record, record.syn_ack(now), now)
-                else:
+            while waits and (record := next(iter(waits.values()))).sent_at + lasts <= now:
+                if index == last:
+                    self.forget(record)
                     record.expire()
-                    record.listener.half_open -= 1
+                    continue
+                del waits[record.key]
+                self._waits[index + 1][record.key] = record
+                if index + 1 == last:
+                    record.listener.last_waits.append(record)
+                self._send(record, record.syn_ack(now), now)
 
     def _send(self, record: HalfOpen, seg: Segment, now: Time) -> None:
         self._output.queue(record.local, record.remote, seg, now, record.state, record.listener.options)

@@ -190,8 +190,8 @@ class Host:
         if waiting is not None:
             if (
                 listener is None
-                or listener.syn_queue_full
                 or not waiting.may_reopen(seg, timestamps=listener.options.timestamps)
+                or not self._handshakes.has_room(listener)
             ):
                 self._time_waits.on_segment(waiting, local, remote, seg, now)
                 return waiting.state

@@ -1,9 +1,10 @@
 """SYN-RECEIVED of a passive open as a small record (RFC 9293 3.10.7.2, 3.10.7.4).
 
 A SYN costs its sender nothing, so it must cost us little: a dozen numbers, not a connection. The record answers the
-SYN, repeats the answer twice, and is gone after eleven seconds; only the third segment of the handshake, which proves
-that somebody lives at that address, makes a `Connection`. The record is a pure function of itself, a segment and the
-time: `on_segment` says what to do and the host does it.
+SYN, repeats the answer twice, and then waits in silence for a minute, or until the listener needs its place for
+another; only the third segment of the handshake, which proves that somebody lives at that address, makes a
+`Connection`. The record is a pure function of itself, a segment and the time: `on_segment` says what to do and the
+host does it.
 
 Numbers are wire values. They, and what the SYN offered, are needed once or twice, so they are kept packed: an object
 for each would be most of what a record costs.
@@ -13,9 +14,9 @@ from __future__ import annotations
 
 import enum
 import struct
+from typing import TYPE_CHECKING
 
 from stack.tcp.flow import is_v6, local_end, remote_end
-from stack.tcp.listener import Listener
 from stack.tcp.negotiate import Agreement, Offer
 from stack.tcp.seq import HALF, MASK
 from stack.tcp.state import LISTEN, Event, State, follow
@@ -23,11 +24,16 @@ from stack.tcp.timestamps import clock, is_older
 from stack.wire.segment import ACK, ECE, RST, SYN, Segment
 from stack.wire.units import MS, SECOND, Duration, Time
 
-SYN_ACK_WAITS: tuple[Duration, ...] = (1 * SECOND, 2 * SECOND, 8 * SECOND)
+if TYPE_CHECKING:
+    from stack.tcp.listener import Listener
+
+SYN_ACK_WAITS: tuple[Duration, ...] = (1 * SECOND, 2 * SECOND, 60 * SECOND)
 """How long the first, second and third SYN-ACK are waited for. Three in all: a stated deviation from R2's three
-minutes, because each SYN-ACK to a forged address hits somebody who never asked for it. The last wait is longer: a peer
-that believes itself connected goes on sending, after an RTO of 3 s for the third time at 10 s, and that completes the
-handshake."""
+minutes, because each SYN-ACK to a forged address hits somebody who never asked for it. Waiting in silence hits nobody,
+so the last wait is long. A peer that has our SYN-ACK believes itself connected and goes on sending, and whatever
+arrives completes the handshake; with an RTO of 3 s (RFC 6298 5.7) it sends 3, 9, 21 and 45 s after its third segment.
+That makes 63 s in all, as long as Linux waits with the five repetitions that it has by default. A flood gains nothing
+by the length: a record in its last wait makes way for a new SYN, see `stack.host.handshakes`."""
 
 CHALLENGE_INTERVAL: Duration = 500 * MS
 
@@ -54,7 +60,9 @@ class HalfOpen:
         "challenged_at",
         "key",
         "listener",
+        "newer",
         "offer",
+        "older",
         "sent",
         "sent_at",
         "state",
@@ -79,6 +87,8 @@ class HalfOpen:
         self.sent = 0  # SYN-ACKs
         self.sent_at: Time = now
         self.challenged_at: Time = -1
+        self.older: HalfOpen | None = None  # its neighbours in `LastWaits`
+        self.newer: HalfOpen | None = None
 
     @property
     def local(self) -> tuple[bytes, int]:
@@ -184,3 +194,40 @@ class HalfOpen:
             return Verdict.DROP
         self.challenged_at = now
         return Verdict.ACK
+
+
+class LastWaits:
+    """A listener's half-open records after their last SYN-ACK, in order of age.
+
+    They are linked with each other, because an entry in an ordered table would add half to what a record costs.
+    """
+
+    __slots__ = ("_newest", "oldest")
+
+    def __init__(self) -> None:
+        self.oldest: HalfOpen | None = None
+        self._newest: HalfOpen | None = None
+
+    def append(self, record: HalfOpen) -> None:
+        """Its last wait begins."""
+        record.older = self._newest
+        if record.older is None:
+            self.oldest = record
+        else:
+            record.older.newer = record
+        self._newest = record
+
+    def remove(self, record: HalfOpen) -> None:
+        """Its last wait is over, if it had begun."""
+        older, newer = record.older, record.newer
+        if older is not None:
+            older.newer = newer
+        elif self.oldest is record:
+            self.oldest = newer
+        else:
+            return
+        if newer is not None:
+            newer.older = older
+        else:
+            self._newest = older
+        record.older = record.newer = None

@@ -1,8 +1,9 @@
 """A passive OPEN: a port that accepts connections, with its two queues (RFC 9293 3.10.1, 3.10.7.2).
 
 A SYN makes a half-open record, counted in the SYN queue; the third segment makes a connection, which waits in the
-accept queue until the application takes it. Both queues are bounded. A SYN that finds the first full is dropped; a
-third segment that finds the second full is dropped too, and since the peer believes to be connected, its data or our
+accept queue until the application takes it. Both queues are bounded. A SYN that finds the first full takes the place
+of the record that has waited longest since its last SYN-ACK; where all are younger than that, it is dropped. A third
+segment that finds the second full is dropped too, and since the peer believes to be connected, its data or our
 repeated SYN-ACK brings another chance.
 """
 
@@ -12,6 +13,7 @@ from collections import deque
 
 from stack.tcp.config import TcpOptions
 from stack.tcp.connection import Connection
+from stack.tcp.half_open import LastWaits
 from stack.tcp.state import CLOSED, LISTEN, Event, State, follow
 
 MIN_SYN_QUEUE = 256  #: A SYN queue is never shorter than that: handshakes of distant peers overlap.
@@ -20,7 +22,7 @@ MIN_SYN_QUEUE = 256  #: A SYN queue is never shorter than that: handshakes of di
 class Listener:
     """A listening port; made by `Host.listen`."""
 
-    __slots__ = ("_ready", "address", "backlog", "half_open", "options", "owner", "port", "state")
+    __slots__ = ("_ready", "address", "backlog", "half_open", "last_waits", "options", "owner", "port", "state")
 
     def __init__(self, address: bytes, port: int, backlog: int, options: TcpOptions) -> None:
         self.state: State = follow(CLOSED, Event.PASSIVE_OPEN)
@@ -30,6 +32,7 @@ class Listener:
         self.options = options
         self.owner: object | None = None
         self.half_open = 0
+        self.last_waits = LastWaits()
         self._ready: deque[Connection] = deque()
 
     def accept(self) -> Connection | None:

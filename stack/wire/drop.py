@@ -33,6 +33,7 @@ class Drop(enum.Enum):
     NO_CONNECTION = "no-connection"  # answered with a reset where RFC 9293 3.5.2 asks for one
     BAD_FLAGS = "bad-flags"  # combinations that no TCP sends, such as SYN with FIN to a listener
     SYN_QUEUE_FULL = "syn-queue-full"
+    SYN_QUEUE_EVICTED = "syn-queue-evicted"  # a half-open connection that made way for a new SYN
     ACCEPT_QUEUE_FULL = "accept-queue-full"
     TOO_LONG = "too-long"  # an answer that would not fit the link
     QUEUE_FULL = "queue-full"  # an answer that found the host's own queue full

@@ -24,7 +24,7 @@ from stack.wire.units import MINUTE, MS, NEVER, SECOND
 from tests.host.crowd import MSS, Crowd, Member
 
 IDLE = 5 << 10  #: A connection with its stream. Asked for are 8 KiB at most; 4.1 were measured.
-HALF_OPEN = 400  #: 512 at most; 335 for IPv6, 311 for IPv4.
+HALF_OPEN = 400  #: 512 at most; 326 for IPv6, 302 for IPv4.
 AFTERWARDS = 360  #: In TIME-WAIT. 400 at most; 303.
 
 
