@@ -39,6 +39,7 @@ def _is_usual(head: bytes) -> bool:
     return protocol == PROTO_TCP and len(head) >= start + (head[start + 12] >> 4 << 2)
 
 
+# RFC 9293 MUST-3
 def segment(packet: Packet, header: IPHeader) -> Segment:
     """The segment in a packet that `prepared` gave; `WireError` where its checksum or its header is wrong."""
     frame = packet.head

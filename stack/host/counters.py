@@ -15,10 +15,13 @@ class Counters:
         "accepted",
         "active_opens",
         "by_reason",
+        "fast_opens",
         "icmp_in",
         "icmp_out",
         "packets_in",
         "packets_out",
+        "path_doubts",
+        "paths_narrowed",
         "resets_in",
         "resets_out",
         "segments_in",
@@ -34,7 +37,10 @@ class Counters:
         self.resets_out = 0
         self.icmp_in = 0
         self.icmp_out = 0
+        self.path_doubts = 0  # segments that were sent again and again in vain (R1)
+        self.paths_narrowed = 0  # times that the MTU of a path turned out to be less
         self.active_opens = 0
+        self.fast_opens = 0  # passive opens whose SYN brought data, or could have
         self.accepted = 0  # passive opens that completed
         self.by_reason: dict[Drop, int] = {}
 
@@ -56,7 +62,10 @@ class Counters:
             "resets_out": self.resets_out,
             "icmp_in": self.icmp_in,
             "icmp_out": self.icmp_out,
+            "path_doubts": self.path_doubts,
+            "paths_narrowed": self.paths_narrowed,
             "active_opens": self.active_opens,
             "accepted": self.accepted,
+            "fast_opens": self.fast_opens,
             "drops": self.drops,
         }

@@ -1,18 +1,33 @@
-"""ICMP for the host: echo both ways, and errors on their way to the connection they concern (RFC 1122 3.2.2)."""
+"""ICMP for the host (RFC 1122 3.2.2): echo both ways, errors on their way to the connection they concern, and one error
+of our own.
+
+That one is port unreachable, for UDP: no port of it is open here. The packets that no error may be about (RFC 1122
+3.2.2, RFC 4443 2.4 e) have been dropped before: those to or from a group, from an address that nobody has, and
+fragments. A protocol that this host does not speak is dropped in silence: what probes for those is an attack more often
+than an errand.
+
+Neither answer makes much of a little. An echo is no longer than the request; an error is longer than the datagram by
+the headers of IP and ICMP at most, 28 or 48 octets, and of a long datagram it quotes what the RFCs ask for. And each
+kind has a limit of its own. That of errors is one for all destinations and betrays nothing: what it could tell somebody
+who probes in another's name is which ports are open (CVE-2020-25705), and none is.
+"""
 
 from __future__ import annotations
 
 from stack.host.counters import Counters
 from stack.host.output import Output
-from stack.ip.icmp import Meaning, TokenBucket, meaning
+from stack.ip.icmp import Meaning, TokenBucket, claimed_mtu, meaning
 from stack.tcp import errors
-from stack.wire import icmp
+from stack.wire import icmp, ipv6
 from stack.wire.drop import Drop, WireError
 from stack.wire.ip import PROTO_TCP, IPHeader
 from stack.wire.units import Duration, Time
 
 HOP_LIMIT = 64  #: Of our replies.
 ECHOES_PER_SECOND = 10_000  #: Requests answered; more are dropped and counted.
+ERRORS_PER_SECOND = 1000  #: Likewise datagrams refused.
+QUOTED_OCTETS = 8  #: Behind the IPv4 header: the ports (RFC 1122 3.2.2).
+LONGEST_V6_ERROR = 1280  #: Octets, with all headers: what every link takes (RFC 4443 2.4 c).
 
 
 class Ping:
@@ -33,21 +48,26 @@ class Ping:
 
 
 class Complaint:
-    """An ICMP error about a segment of ours: the key of its flow, the segment's number, and what it means."""
+    """An ICMP error about a segment of ours: the key of its flow, the segment's number, and what it means.
 
-    __slots__ = ("error", "hard", "key", "seq")
+    `mtu` is the claim of one that is about the packet's `length` (see `claimed_mtu`), else -1.
+    """
 
-    def __init__(self, key: bytes, seq: int, what: Meaning) -> None:
+    __slots__ = ("error", "hard", "key", "length", "mtu", "seq")
+
+    def __init__(self, key: bytes, seq: int, what: Meaning, mtu: int, length: int) -> None:
         self.key = key
         self.seq = seq
+        self.mtu = mtu
+        self.length = length
         self.error = errors.unreachable(what.code)
         self.hard = what.hard
 
 
 class Echo:
-    """Answers pings, sends our own, and reads errors."""
+    """Answers pings, sends our own, reads errors, and refuses datagrams."""
 
-    __slots__ = ("_identifier", "_limit", "_output", "_pings", "_sequence", "counters")
+    __slots__ = ("_error_limit", "_identifier", "_limit", "_output", "_pings", "_sequence", "counters")
 
     def __init__(self, output: Output, counters: Counters, identifier: int) -> None:
         self.counters = counters
@@ -56,7 +76,9 @@ class Echo:
         self._sequence = 0
         self._pings: dict[tuple[bytes, int], Ping] = {}
         self._limit = TokenBucket(ECHOES_PER_SECOND)
+        self._error_limit = TokenBucket(ERRORS_PER_SECOND)
 
+    # RFC1122-09, RFC1122-10, RFC1122-12, RFC1122-13
     def receive(self, frame: bytes, header: IPHeader, now: Time) -> Ping | Complaint | None:
         """Take a message. Returns the ping that it settles, or the error that it brings for a connection."""
         self.counters.icmp_in += 1
@@ -75,6 +97,7 @@ class Echo:
             return ping
         return self._on_error(header, message)
 
+    # RFC 9293 MUST-54, MUST-55
     def _on_error(self, header: IPHeader, message: icmp.Icmp) -> Ping | Complaint:
         what = meaning(message.type, message.code, header.version)
         if what is None:
@@ -82,10 +105,24 @@ class Echo:
         quote = icmp.quoted(message.payload, header.version)
         if quote.protocol == PROTO_TCP:
             ports = quote.dst_port.to_bytes(2, "big") + quote.src_port.to_bytes(2, "big")
-            return Complaint(quote.dst + quote.src + ports, quote.seq, what)
+            mtu = claimed_mtu(message.type, message.code, message.rest, header.version)
+            return Complaint(quote.dst + quote.src + ports, quote.seq, what, mtu, quote.length)
         ping = self._settle(quote.dst, quote.seq)
         ping.error = errors.unreachable(what.code)
         return ping
+
+    # RFC1122-10, RFC1122-11, RFC1122-14
+    def refuse(self, frame: bytes, header: IPHeader, now: Time) -> None:
+        """Tell the sender of a datagram that nobody takes it (RFC 1122 3.2.2.1, RFC 4443 3.1)."""
+        if not self._error_limit.take(now):
+            raise WireError(Drop.ICMP_RATE_LIMITED)
+        if header.version == 4:
+            kind, code, quoted = icmp.UNREACHABLE, icmp.PORT_UNREACHABLE, header.start + QUOTED_OCTETS
+        else:  # as much as fits (RFC 4443 2.4 c)
+            kind, code = icmp.V6_UNREACHABLE, icmp.V6_PORT_UNREACHABLE
+            quoted = min(LONGEST_V6_ERROR, self._output.mtu) - ipv6.HEADER_LENGTH - icmp.HEADER_LENGTH
+        error = icmp.Icmp(kind, code, 0, frame[: min(quoted, header.end)])
+        self._output.queue_icmp(header.dst, header.src, error, HOP_LIMIT)
 
     def _settle(self, remote: bytes, rest: int) -> Ping:
         ping = self._pings.pop((remote, rest), None)

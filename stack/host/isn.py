@@ -28,15 +28,18 @@ class Numbers:
             raise ValueError(f"the secret must have at least {MIN_SECRET} bytes")
         self._secret = hashlib.blake2s(secret).digest()
 
+    # RFC 9293 MUST-9, RFC6528-02, RFC6528-03
     def keyed(self, purpose: bytes, data: bytes) -> int:
         """A hash of 32 bits; `purpose`, at most 8 octets, keeps the uses apart."""
         digest = hashlib.blake2s(data, key=self._secret, person=purpose, digest_size=4).digest()
         return int.from_bytes(digest, "big")
 
+    # RFC 9293 MUST-8, SHLD-1, RFC6528-01
     def isn(self, key: bytes, now: Time) -> int:
         """The initial sequence number for the connection with that key."""
         return (now // TICK + self.keyed(b"isn", key)) & MASK
 
+    # RFC6191-04, RFC7323-25
     def timestamp_offset(self, local: bytes, remote: bytes) -> int:
         """Where the timestamp clock of connections between two addresses starts."""
         return self.keyed(b"ts", local + remote)

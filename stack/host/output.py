@@ -21,7 +21,7 @@ from stack.wire import icmp, ip, tcp
 from stack.wire.drop import Drop, WireError
 from stack.wire.ip import PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP
 from stack.wire.packet import PARTIAL, Packet
-from stack.wire.segment import RST, Segment
+from stack.wire.segment import RST, SYN, Segment
 from stack.wire.units import Time
 
 MAX_QUEUED = 4096  #: Packets; more are dropped and counted.
@@ -49,13 +49,18 @@ class Output:
             self.trace(TraceEvent(now, True, local, remote, seg, state))
         return self._encode(local, remote, seg, options)
 
+    # RFC 9293 MUST-45, MUST-48, MUST-49, SHLD-22, MAY-4, RFC1122-05, RFC1122-25
     def _encode(self, local: Endpoint, remote: Endpoint, seg: Segment, options: TcpOptions) -> Packet:
         counters = self.counters
         counters.segments_out += seg.segments
-        if seg.flags & RST:
-            counters.resets_out += 1
         source, target = local[0], remote[0]
-        header = tcp.encode(seg, tcp.address_sum(source, target))
+        if seg.flags & (RST | SYN):
+            if seg.flags & RST:
+                counters.resets_out += 1
+            by_kind = options.habits.syn_options_by_kind
+            header = tcp.encode(seg, tcp.address_sum(source, target), by_kind=by_kind)
+        else:
+            header = tcp.encode(seg, tcp.address_sum(source, target))
         length = len(header) + seg.size
         head = ip.encode(
             source, target, PROTO_TCP, length, hop_limit=options.ttl, traffic_class=options.dscp << 2 | seg.ecn

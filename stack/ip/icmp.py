@@ -1,16 +1,18 @@
-"""What ICMP errors mean to a transport (RFC 1122 3.2.2 and 4.2.3.9, RFC 4443, RFC 5461).
+"""What ICMP errors mean to a transport (RFC 9293 3.9.2.2, RFC 1122 3.2.2 and 4.2.3.9, RFC 4443, RFC 5461).
 
     hard   protocol and port unreachable: nobody there wants this, trying again is vain
     soft   everything that routing may yet repair: unreachable 0, 1, 5 and their kin, time exceeded, parameter problem
     none   source quench (RFC 6633) and what is no error at all
 
-"Fragmentation needed" and "packet too big" are neither: they are about the path's MTU. Until path-MTU discovery uses
-them they count as soft, which leaves the connection as it is.
+"Fragmentation needed" and "packet too big" are neither: they are about the path's MTU, see `stack.ip.path_mtu`.
+
+Applications know these errors by the errnos that Linux gives them.
 """
 
 from __future__ import annotations
 
 import errno
+from typing import Final
 
 from stack.wire import icmp
 from stack.wire.units import SECOND, Duration, Time
@@ -26,13 +28,22 @@ class Meaning:
         self.hard = hard
 
 
+_ENONET: Final[int] = getattr(errno, "ENONET", errno.EHOSTUNREACH)  # only Linux knows it
+
+# RFC 9293 MUST-56, SHLD-26: codes 0, 1 and 5 are soft, 2 and 3 hard. RFC 9293 says nothing of those from 6 on; there
+# routing or a policy speaks, and both change.
 _V4_UNREACHABLE: dict[int, Meaning] = {
     icmp.NET_UNREACHABLE: Meaning(errno.ENETUNREACH, False),
     icmp.HOST_UNREACHABLE: Meaning(errno.EHOSTUNREACH, False),
     icmp.PROTOCOL_UNREACHABLE: Meaning(errno.ENOPROTOOPT, True),
     icmp.PORT_UNREACHABLE: Meaning(errno.ECONNREFUSED, True),
     icmp.FRAGMENTATION_NEEDED: Meaning(errno.EMSGSIZE, False),
-    icmp.SOURCE_ROUTE_FAILED: Meaning(errno.EHOSTUNREACH, False),
+    icmp.SOURCE_ROUTE_FAILED: Meaning(errno.EOPNOTSUPP, False),
+    icmp.NET_UNKNOWN: Meaning(errno.ENETUNREACH, False),
+    icmp.HOST_UNKNOWN: Meaning(errno.EHOSTDOWN, False),
+    icmp.SOURCE_ISOLATED: Meaning(_ENONET, False),
+    icmp.NET_PROHIBITED: Meaning(errno.ENETUNREACH, False),
+    icmp.NET_UNREACHABLE_FOR_TOS: Meaning(errno.ENETUNREACH, False),
 }
 
 _V6_UNREACHABLE: dict[int, Meaning] = {
@@ -41,17 +52,19 @@ _V6_UNREACHABLE: dict[int, Meaning] = {
     icmp.V6_BEYOND_SCOPE: Meaning(errno.EHOSTUNREACH, False),
     icmp.V6_ADDRESS_UNREACHABLE: Meaning(errno.EHOSTUNREACH, False),
     icmp.V6_PORT_UNREACHABLE: Meaning(errno.ECONNREFUSED, True),
+    icmp.V6_POLICY_FAILED: Meaning(errno.EACCES, False),
+    icmp.V6_ROUTE_REJECTED: Meaning(errno.EACCES, False),
 }
 
-_SOFT = Meaning(errno.EHOSTUNREACH, False)
-_PARAMETER_PROBLEM = Meaning(errno.EPROTO, False)
-_UNKNOWN_NEXT_HEADER = Meaning(errno.EPROTO, True)
-_TOO_BIG = Meaning(errno.EMSGSIZE, False)
+_SOFT: Final = Meaning(errno.EHOSTUNREACH, False)
+_PARAMETER_PROBLEM: Final = Meaning(errno.EPROTO, False)
+_TOO_BIG: Final = Meaning(errno.EMSGSIZE, False)
 
 
+# RFC 9293 MUST-55, MUST-56, SHLD-26, RFC1122-22, RFC6633-01
 def meaning(kind: int, code: int, version: int) -> Meaning | None:
     """What an ICMP message of that type and code says about the packet it quotes; None: nothing."""
-    if version == 4:
+    if version == 4:  # RFC 9293 MUST-55, RFC6633-01: a source quench says nothing
         if kind == icmp.UNREACHABLE:
             return _V4_UNREACHABLE.get(code, _SOFT)
         if kind == icmp.TIME_EXCEEDED:
@@ -63,10 +76,17 @@ def meaning(kind: int, code: int, version: int) -> Meaning | None:
         return _TOO_BIG
     if kind == icmp.V6_TIME_EXCEEDED:
         return _SOFT
-    if kind == icmp.V6_PARAMETER_PROBLEM:
-        # RFC 4443 3.4: code 1 is "unrecognized next header", ICMPv6's word for protocol unreachable.
-        return _UNKNOWN_NEXT_HEADER if code == 1 else _PARAMETER_PROBLEM
-    return None
+    # All codes of a parameter problem are soft (RFC 9293 3.9.2.2), also "unrecognized next header", for a header that
+    # some router has put in may be meant.
+    return _PARAMETER_PROBLEM if kind == icmp.V6_PARAMETER_PROBLEM else None
+
+
+def claimed_mtu(kind: int, code: int, rest: int, version: int) -> int:
+    """The next hop's MTU that a message says the packet was too long for; 0 if its router is too old to say (RFC 1191
+    4), and -1 if the message is about something else."""
+    if version == 6:
+        return rest if kind == icmp.V6_PACKET_TOO_BIG else -1
+    return rest & 0xFFFF if kind == icmp.UNREACHABLE and code == icmp.FRAGMENTATION_NEEDED else -1
 
 
 class TokenBucket:

@@ -185,6 +185,8 @@ class Story:
         remarks = []
         if seg.flags & (SYN | ACK) == SYN and self._opener not in (None, sender) and not sender.segments:
             remarks.append("simultaneous open")
+        if seg.fastopen is not None:
+            remarks.append("cookie" if seg.fastopen[0] else "asks for a cookie")
         end = start + seg.length
         if seg.length and end <= sender.highest and sender.segments:
             self.repeated += 1

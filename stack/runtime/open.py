@@ -24,16 +24,18 @@ import trio
 from stack.host.counters import Counters
 from stack.host.echo import Ping
 from stack.host.host import Host
+from stack.host.sockets import AF_INET, SOCK_STREAM, Sockets
 from stack.link.capture import CaptureLink
 from stack.link.protocol import Link
 from stack.runtime.driver import Driver, log
 from stack.runtime.listener import TcpListener
-from stack.runtime.stream import TcpStream
+from stack.runtime.socket import Socket
+from stack.runtime.stream import TcpStream, immutable
 from stack.runtime.waiting import Turn
 from stack.tcp.config import TcpOptions
 from stack.tcp.connection import Connection
 from stack.wire.address import format_address, parse_address, parse_cidr
-from stack.wire.packet import Packet
+from stack.wire.packet import Buffer, Packet
 
 STAGGER = 0.25  #: Seconds before the next address is tried beside the last one (RFC 8305 5, and Trio's).
 BACKLOG = 128  #: Connections that may wait to be accepted.
@@ -96,6 +98,7 @@ class OpenHost:
         self._driver = driver
         self.core: Host = driver.host
         self.link: Link = driver.link
+        self._sockets = Sockets(self.core, driver.now)
 
     def __repr__(self) -> str:
         return f"<OpenHost {', '.join(self.addresses)} on {self.link.name}>"
@@ -132,9 +135,20 @@ class OpenHost:
     # Connections.
 
     async def open_tcp_stream(
-        self, host: str, port: int, *, options: TcpOptions | None = None, local_port: int = 0
+        self,
+        host: str,
+        port: int,
+        *,
+        options: TcpOptions | None = None,
+        local_port: int = 0,
+        early_data: bytes | bytearray | memoryview = b"",
     ) -> TcpStream:
         """Connect to `port` on `host`, a name or an address.
+
+        `early_data` is sent first, and with the SYN if the server has given us a cookie at an earlier connection
+        (RFC 7413): that saves a round trip. It then may reach the server's application twice, in rare cases, or more
+        than one of its addresses where `host` is a name, so it must be something that does no harm when repeated, such
+        as a request that only reads.
 
         Raises what connect(2) would: `ConnectionRefusedError`, `TimeoutError`, `OSError` with EHOSTUNREACH,
         ENETUNREACH, EADDRNOTAVAIL or EADDRINUSE; `socket.gaierror` where the name can't be resolved;
@@ -143,15 +157,21 @@ class OpenHost:
         """
         self._driver.check_open()
         candidates = await self._resolve(host)
+        early_data = immutable(early_data)
+        if early_data:
+            options = (options if options is not None else self.core.options).replace(fastopen=True)
         if len(candidates) == 1:
-            return await self._connect(candidates[0], port, options, local_port)
-        return await self._connect_first(candidates, host, port, options, local_port)
+            return await self._connect(candidates[0], port, options, local_port, early_data)
+        return await self._connect_first(candidates, host, port, options, local_port, early_data)
 
     async def open_tcp_listeners(
         self, port: int, *, host: str | None = None, backlog: int | None = None, options: TcpOptions | None = None
     ) -> list[TcpListener]:
         """Listen on `port` (0: one that is free), on all addresses of this host, or on those that `host`
         names.
+
+        With `TcpOptions(fastopen=True)` a stream may be accepted while its handshake is under way, with the data
+        that came with the SYN (RFC 7413); such data may come twice, on two streams, in rare cases.
 
         Raises `OSError`: EADDRINUSE, EADDRNOTAVAIL.
         """
@@ -199,6 +219,14 @@ class OpenHost:
                 nursery.start_soon(_serve, listener, handler_nursery or nursery, contained)
             task_status.started(listeners)
         raise AssertionError("a listener ended without a reason")
+
+    def socket(self, family: int = AF_INET, type: int = SOCK_STREAM, protocol: int = 0) -> Socket:
+        """A socket on this host, in the manner of `trio.socket.socket`; see `stack.runtime.socket`.
+
+        Raises `OSError`: EAFNOSUPPORT, EPROTONOSUPPORT.
+        """
+        self._driver.check_open()
+        return Socket(self._sockets.socket(family, type, protocol), self._driver)
 
     async def ping(self, host: str, *, size: int = 56, hop_limit: int = 64, timeout: float | None = None) -> Ping:
         """Send an echo request with `size` octets and wait for the answer; the result has `rtt`, in
@@ -252,29 +280,41 @@ class OpenHost:
             usable.insert(1, usable.pop(other))
         return usable
 
-    async def _connect(self, address: bytes, port: int, options: TcpOptions | None, local_port: int) -> TcpStream:
+    async def _connect(
+        self, address: bytes, port: int, options: TcpOptions | None, local_port: int, early_data: Buffer
+    ) -> TcpStream:
         """One attempt. Cancelled or failed, it leaves nothing behind."""
         await trio.lowlevel.checkpoint_if_cancelled()
         self._driver.check_open()
         now = self._driver.now()
-        stream = TcpStream(self.core.connect(address, port, now, options=options, local_port=local_port), self._driver)
+        conn = self.core.connect(address, port, now, options=options, local_port=local_port)
+        stream = TcpStream(conn, self._driver)
         try:
+            rest = memoryview(early_data)[conn.write(early_data) :]
             self._driver.settle(now)
             await stream.wait_connected()
+            if rest:
+                await stream.send_all(rest)
         except BaseException:
             stream.abort()
             raise
         return stream
 
     async def _connect_first(
-        self, addresses: list[bytes], host: str, port: int, options: TcpOptions | None, local_port: int
+        self,
+        addresses: list[bytes],
+        host: str,
+        port: int,
+        options: TcpOptions | None,
+        local_port: int,
+        early_data: Buffer,
     ) -> TcpStream:
         winners: list[TcpStream] = []
         errors: list[OSError] = []
 
         async def attempt(address: bytes, failed: trio.Event) -> None:
             try:
-                winners.append(await self._connect(address, port, options, local_port))
+                winners.append(await self._connect(address, port, options, local_port, early_data))
             except OSError as error:
                 errors.append(error)
                 failed.set()

@@ -15,11 +15,11 @@ TIME-WAIT is `stack.tcp.time_wait`'s, CLOSED the host's.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from stack.tcp import errors
+from stack.tcp import cork, errors, resets, urgent
 from stack.tcp.negotiate import Agreement
-from stack.tcp.seq import unwrap
+from stack.tcp.seq import MASK, unwrap
 from stack.tcp.state import (
     CAN_RECEIVE,
     CLOSED,
@@ -33,15 +33,19 @@ from stack.tcp.state import (
     TIME_WAIT,
     Event,
 )
-from stack.tcp.timestamps import TICK
+from stack.tcp.timestamps import TICK, clock
 from stack.wire.drop import Drop
 from stack.wire.packet import Buffer
-from stack.wire.segment import ACK, CE, CWR, ECE, FIN, RST, SYN, Segment
-from stack.wire.units import MS, NEVER, Duration, Time
+from stack.wire.segment import ACK, CE, CWR, ECE, FIN, RST, SYN, URG, Segment
+from stack.wire.units import MS, NEVER, SECOND, Duration, Time
 
 if TYPE_CHECKING:
     from stack.tcp.connection import Connection
 
+BUFFERED_WINDOWS: Final = 4  #: Congestion windows that the send buffer grows to hold, ...
+BUFFERED_TIME: Final = 8 * MS  #: ... or so much time at the rate of delivery: some wake-ups of Trio, 1 ms each.
+
+# RFC5961-07
 CHALLENGE_INTERVAL: Duration = 500 * MS
 """RFC 5961 7 asks for a limit. Per connection, so that no one can count another's challenges (CVE-2016-5696)."""
 
@@ -59,10 +63,16 @@ def segment_arrives(conn: Connection, seg: Segment, now: Time) -> None:
         return
     seq = unwrap(seg.seq, conn.irs, conn.rcv.nxt)
     flags = seg.flags
-    if flags & (SYN | ACK) == SYN | ACK and seq == 0 and conn.snd.una == 0:
-        # The other half of a simultaneous open: the SYN repeats what is known, the ACK is what counts (figure 7).
-        flags &= ~SYN
-        seq = 1
+    if flags & SYN and seq == 0 and conn.snd.una == 0:
+        if flags & ACK:
+            # The other half of a simultaneous open: the SYN repeats what is known, the ACK is what counts (figure 7).
+            flags &= ~SYN
+            seq = 1
+            if conn.options.habits.reports_second_syn:
+                conn.rcv.duplicate = (0, 1)
+                conn.rcv.ack_now = True
+        elif conn.fast_open is not None and conn.fast_open.on_repeated_syn(conn):
+            return
     shut = conn.rcv.wnd == 0 and seg.length > 0
     if not (_check_sequence(conn, seg, seq, flags, now) and _check_reset(conn, seq, flags, now)):
         return
@@ -72,6 +82,8 @@ def segment_arrives(conn: Connection, seg: Segment, now: Time) -> None:
     conn.keepalives_unanswered = 0
     if conn.ecn:
         _note_mark(conn, seg)
+    if flags & URG:  # also where the window is closed (MUST-66)
+        urgent.on_pointer(conn, seg, seq)
     if shut:
         return
     _take_text(conn, seg, seq, now)
@@ -81,6 +93,7 @@ def segment_arrives(conn: Connection, seg: Segment, now: Time) -> None:
 # SYN-SENT (3.10.7.3).
 
 
+# RFC 9293 MUST-10, RFC5961-04, RFC7323-04
 def _in_syn_sent(conn: Connection, seg: Segment, now: Time) -> None:
     snd = conn.snd
     flags = seg.flags
@@ -88,7 +101,7 @@ def _in_syn_sent(conn: Connection, seg: Segment, now: Time) -> None:
     if flags & ACK and not 0 < ack <= snd.max:
         conn.drop(Drop.BAD_ACK)
         if not flags & RST:
-            conn.reply = Segment(conn.local[1], conn.remote[1], seg.ack, 0, RST, 0)
+            conn.reply = resets.answer(seg, conn.options, conn.ts_offset, now)
         return
     if flags & RST:
         if flags & ACK:
@@ -99,31 +112,56 @@ def _in_syn_sent(conn: Connection, seg: Segment, now: Time) -> None:
     if not flags & SYN:
         conn.drop(Drop.NO_ACK)
         return
+    if flags & ACK and not _echoes_our_syn(conn, seg, now):
+        conn.drop(Drop.OLD_TIMESTAMP)
+        conn.reply = resets.answer(seg, conn.options, conn.ts_offset, now)
+        return
     conn.irs = seg.seq
     conn.rcv.nxt = 1
     conn.rcv.edge = 1 + min(conn.rcv.limit, 0xFFFF)
     conn.heard_at = conn.progress_at = now
-    conn.agree(Agreement(conn.offer, seg, v6=conn.v6), seg, now)
+    agreement = Agreement(conn.offer, seg, v6=conn.v6)
+    conn.agree(agreement, seg, now)
     if not flags & ACK:
         conn.ecn = False  # crossing SYNs: nobody has answered the other's offer
+        if not agreement.scaling:
+            conn.offer = conn.offer.without_scaling()  # RFC 7323 2.2: only who was offered it answers with it
     snd.wnd = snd.max_wnd = seg.window  # never scaled on a SYN (RFC 7323 2.2)
     snd.wl2 = ack if flags & ACK else 0
     if not flags & ACK:
-        # Simultaneous open (figure 7): our SYN goes out again, now with an ACK. What it carried is sent again, too.
+        # Simultaneous open (figure 7): our SYN goes out again, now with an ACK. Data of theirs is not taken from it,
+        # and data of ours that went with the first one waits for the answer (RFC 7413 doesn't say; as in Linux).
         conn.transition(Event.RECV_SYN)
         snd.resend_first()
         return
     conn.rcv.ack_now = True
     _advance(conn, seg, ack, now)
+    if conn.fast_open is not None:
+        conn.fast_open.on_syn_ack(seg, ack, agreement.peer_mss, now)
     conn.transition(Event.RECV_SYN_ACK)
     conn.on_established(now)
+    if flags & URG:
+        urgent.on_pointer(conn, seg, 1)
     _take_text(conn, seg, 1, now)
     _take_fin(conn, seg, 1, flags, now)
+
+
+def _echoes_our_syn(conn: Connection, seg: Segment, now: Time) -> bool:
+    """Whether a SYN-ACK may be the answer to one of our SYNs by what it echoes.
+
+    RFC 7323 doesn't ask, but like Linux and FreeBSD we take one that echoes no clock of ours for the answer to somebody
+    else's SYN, and treat it as 3.10.7.3 treats a wrong number. Who echoes 0 just doesn't know how to.
+    """
+    if not conn.offer.timestamps or seg.tsval < 0 or not seg.tsecr:
+        return True
+    ago = (clock(conn.ts_offset, now) - seg.tsecr) & MASK
+    return ago <= now // TICK - conn.progress_at // TICK
 
 
 # First: the sequence number.
 
 
+# RFC 9293 MUST-66, SHLD-2, RFC5961-01, RFC7323-12, RFC7323-13, RFC7323-14, RFC7323-19, RFC7323-20
 def _check_sequence(conn: Connection, seg: Segment, seq: int, flags: int, now: Time) -> bool:
     rcv = conn.rcv
     ts = conn.ts
@@ -131,9 +169,10 @@ def _check_sequence(conn: Connection, seg: Segment, seq: int, flags: int, now: T
     if ts is not None and not reset:
         if seg.tsval < 0:
             # RFC 7323 3.2: once agreed on, every segment but a RST carries the option; others are dropped.
-            conn.drop(Drop.OLD_TIMESTAMP)
-            return False
-        if ts.is_old(seg.tsval, now):
+            if not conn.options.habits.takes_missing_timestamps:
+                conn.drop(Drop.OLD_TIMESTAMP)
+                return False
+        elif ts.is_old(seg.tsval, now):
             conn.drop(Drop.OLD_TIMESTAMP)
             _acknowledge_stray(conn, seg, flags, now)
             return False
@@ -176,6 +215,7 @@ def _acknowledge_stray(conn: Connection, seg: Segment, flags: int, now: Time) ->
     conn.rcv.ack_now = True
 
 
+# RFC5961-08
 def _challenge(conn: Connection, now: Time) -> None:
     """A challenge ACK (RFC 5961 3.2, 4.2): a peer that is really there answers it with an exact reset."""
     if conn.challenged_at < 0 or now - conn.challenged_at >= CHALLENGE_INTERVAL:
@@ -186,6 +226,7 @@ def _challenge(conn: Connection, now: Time) -> None:
 # Second: RST.
 
 
+# RFC 9293 MUST-11, MUST-12, RFC5961-02, RFC5961-03
 def _check_reset(conn: Connection, seq: int, flags: int, now: Time) -> bool:
     if not flags & RST:
         return True
@@ -194,7 +235,8 @@ def _check_reset(conn: Connection, seq: int, flags: int, now: Time) -> bool:
         _challenge(conn, now)
         return False
     state = conn.own_state
-    if state is SYN_RECEIVED:
+    in_use = conn.fast_open is not None and conn.fast_open.on_reset(now)
+    if state is SYN_RECEIVED and not in_use:
         conn.fail(errors.refused(), Event.RECV_RST)
     elif state is CLOSING or state is LAST_ACK:
         # Nobody misses anything if the application is gone and all but our FIN has arrived.
@@ -208,6 +250,7 @@ def _check_reset(conn: Connection, seq: int, flags: int, now: Time) -> bool:
 # Fourth: SYN.
 
 
+# RFC5961-05
 def _check_syn(conn: Connection, flags: int, now: Time) -> bool:
     if not flags & SYN:
         return True
@@ -219,6 +262,7 @@ def _check_syn(conn: Connection, flags: int, now: Time) -> bool:
 # Fifth: ACK.
 
 
+# RFC 9293 MAY-12, RFC5961-06, RFC7323-04, RFC7323-05
 def _check_ack(conn: Connection, seg: Segment, seq: int, flags: int, now: Time) -> bool:
     if not flags & ACK:
         conn.drop(Drop.NO_ACK)
@@ -228,7 +272,7 @@ def _check_ack(conn: Connection, seg: Segment, seq: int, flags: int, now: Time) 
     if conn.own_state is SYN_RECEIVED:
         if not 0 < ack <= snd.max:
             conn.drop(Drop.BAD_ACK)
-            conn.reply = Segment(conn.local[1], conn.remote[1], seg.ack, 0, RST, 0)
+            conn.reply = resets.answer(seg, conn.options, conn.ts_offset, now)
             return False
         conn.transition(Event.RECV_ACK_OF_SYN)
     if snd.una == 0:
@@ -236,7 +280,8 @@ def _check_ack(conn: Connection, seg: Segment, seq: int, flags: int, now: Time) 
     if ack > snd.max or ack < snd.una - snd.max_wnd:
         # RFC 5961 5.2: nobody who has seen our data says this.
         conn.drop(Drop.BAD_ACK)
-        _acknowledge_stray(conn, seg, flags, now)
+        if ack < snd.una or conn.own_state is not ESTABLISHED or not conn.options.habits.ignores_unsent_acks:
+            _acknowledge_stray(conn, seg, flags, now)
         return False
     if conn.ts is not None and seg.tsval >= 0:
         # RFC 7323 4.3: TS.Recent comes from the segment that our latest ACK asked for. Not before its own ACK is known
@@ -251,13 +296,16 @@ def _check_ack(conn: Connection, seg: Segment, seq: int, flags: int, now: Time) 
                 conn.on_established(now)
         else:
             _on_same_ack(conn, seg, flags, window_changed, now)
+    elif seg.sacks and conn.options.habits.reads_old_reports:
+        _tell_sender(conn, seg, snd.una, now, duplicate=False)
     return _after_ack(conn, now)
 
 
+# RFC6298-10, RFC6582-04
 def _advance(conn: Connection, seg: Segment, ack: int, now: Time) -> None:
     """SND.UNA < SEG.ACK =< SND.MAX: something new is acknowledged."""
     snd = conn.snd
-    full_before = conn.writable
+    held = len(snd.buffer)
     _tell_sender(conn, seg, ack, now, duplicate=False)
     conn.retries = 0
     conn.soft_error = None
@@ -265,16 +313,36 @@ def _advance(conn: Connection, seg: Segment, ack: int, now: Time) -> None:
     if snd.wnd:  # a peer may take our probes one by one and still have no room: they go on growing rarer
         conn.persist_interval = 0
         conn.timers.persist = NEVER
+    else:
+        conn.shut_since = now
     if snd.outstanding:
         conn.arm_retransmit(now)
         conn.arm_loss_timer(now)
     else:
         conn.timers.retransmit = conn.timers.loss = NEVER
-    half = conn.options.send_buffer // 2
-    if full_before <= half <= conn.writable:
-        conn.changed = True
+    if 2 * held >= conn.send_limit:  # whoever writes may wait until half of the buffer is free
+        if conn.send_limit < conn.options.send_buffer:
+            _grow_send_buffer(conn)
+        if conn.has_room:
+            conn.changed = True
+    if snd.pushing is not None:
+        cork.on_ack(conn)
 
 
+def _grow_send_buffer(conn: Connection) -> None:
+    """Dynamic right-sizing of the sender: the buffer grows with what the path has shown that it takes.
+
+    A sender starves when the buffer runs empty before the application, which is told at half of it, has filled it
+    again. Four congestion windows leave one that was never sent beside the one in flight at that time; and where a
+    window lasts no longer than a wake-up, what counts is the rate.
+    """
+    snd = conn.snd
+    wanted = max(BUFFERED_WINDOWS * snd.congestion.cwnd, snd.repair.rate.rate * BUFFERED_TIME // SECOND)
+    if wanted > conn.send_limit:
+        conn.send_limit = min(wanted, conn.options.send_buffer)
+
+
+# RFC 9293 MUST-37, SHLD-17, RFC6429-01
 def _on_same_ack(conn: Connection, seg: Segment, flags: int, window_changed: bool, now: Time) -> None:
     """SEG.ACK = SND.UNA: a duplicate, an answer to a probe, or just data from the other side."""
     snd = conn.snd
@@ -282,7 +350,7 @@ def _on_same_ack(conn: Connection, seg: Segment, flags: int, window_changed: boo
         if seg.sacks or snd.repair.probing:
             _tell_sender(conn, seg, snd.una, now, duplicate=not seg.size and not flags & FIN and not window_changed)
         return
-    if snd.wnd == 0:
+    if snd.wnd == 0 and conn.options.user_timeout is None:
         conn.progress_at = now  # the peer is there, and says wait (RFC 9293 3.8.6.1, MUST-37)
     if window_changed and snd.wnd:
         conn.persist_interval = 0
@@ -295,6 +363,7 @@ def _on_same_ack(conn: Connection, seg: Segment, flags: int, window_changed: boo
             conn.arm_loss_timer(now)
 
 
+# RFC 9293 SHLD-8, RFC3168-10, RFC3168-12
 def _note_mark(conn: Connection, seg: Segment) -> None:
     """RFC 3168 6.1.3: tell the peer of a mark until it says that it has heard."""
     if seg.flags & CWR:
@@ -315,9 +384,12 @@ def _tell_sender(conn: Connection, seg: Segment, ack: int, now: Time, *, duplica
     iss, near = conn.iss, snd.una
     blocks = [(unwrap(left, iss, near), unwrap(right, iss, near)) for left, right in seg.sacks]
     marked = conn.ecn and seg.flags & (ECE | SYN) == ECE
-    if marked:
-        snd.on_mark(now)
+    at_least = marked and snd.on_mark(ack, now)
     snd.on_ack(ack, blocks, now, duplicate=duplicate, echoed=echoed, echo_tick=echo_tick, marked=marked)
+    if at_least:
+        snd.repair.hold(now)
+        if snd.outstanding:
+            conn.arm_retransmit(now)
 
 
 def _after_ack(conn: Connection, now: Time) -> bool:
@@ -343,6 +415,7 @@ def _after_ack(conn: Connection, now: Time) -> bool:
 # Seventh: text.
 
 
+# RFC 9293 SHLD-3, RFC7323-08
 def _take_text(conn: Connection, seg: Segment, seq: int, now: Time) -> None:
     if not seg.size:
         return
@@ -363,7 +436,11 @@ def _take_text(conn: Connection, seg: Segment, seq: int, now: Time) -> None:
     if conn.reading_closed:
         # RFC 9293 3.6.1, SHLD-3: the application will never see this; say so.
         conn.drop(Drop.AFTER_CLOSE)
-        conn.abort()
+        if conn.options.habits.resets_as_if_gone:
+            conn.reply = resets.answer(seg, conn.options, conn.ts_offset, now)
+            conn.fail(errors.aborted(), Event.ABORT)
+        else:
+            conn.abort()
         return
     conn.data_segs_in += seg.segments
     if now - conn.last_data_in > conn.rtt.rto and conn.last_data_out < conn.last_data_in:

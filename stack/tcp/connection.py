@@ -1,33 +1,25 @@
 """One TCP connection, sans-IO: the user calls, the getters and the time-outs of RFC 9293 3.10.
 
 A connection is a state, two halves that do not know each other (`Sender`, `Receiver`), a table of deadlines, and
-what the two SYNs agreed on. Segments come in through `on_segment` (see `stack.tcp.arrives`), time through
-`on_timeout`; segments go out through `poll_transmit` (see `stack.tcp.transmit`), which whoever drives the connection
-calls until it gives None; commands of the application are plain verbs. Nothing here asks for the time, and nothing
-calls back: what the application may want to know is level-triggered, and `changed` says that it is worth a look.
+what the two SYNs agreed on: `Tcb` holds all of that. Segments come in through `on_segment` (see
+`stack.tcp.arrives`), time through `on_timeout`; segments go out through `poll_transmit` (see
+`stack.tcp.transmit`), which whoever drives the connection calls until it gives None; commands of the application
+are plain verbs. Nothing here asks for the time, and nothing calls back: what the application may want to know is
+level-triggered, and `changed` says that it is worth a look.
 
 Sequence numbers inside are counted from the initial ones (see `stack.tcp.seq`).
 """
 
 from __future__ import annotations
 
-from stack.tcp import arrives, errors, transmit
+from stack.tcp import arrives, closing, cork, errors, low_water, network, timeouts, transmit, urgent
 from stack.tcp.config import TcpOptions
 from stack.tcp.congestion import algorithm
 from stack.tcp.info import Info, snapshot
-from stack.tcp.negotiate import TIMESTAMP_BYTES, Agreement, Offer
-from stack.tcp.receiver import Receiver
-from stack.tcp.rtt import RttEstimator
-from stack.tcp.sender import Sender
-from stack.tcp.seq import unwrap
+from stack.tcp.negotiate import TIMESTAMP_BYTES, Agreement
 from stack.tcp.state import (
     CAN_SEND,
-    CLOSE_WAIT,
     CLOSED,
-    ESTABLISHED,
-    FIN_WAIT_1,
-    FIN_WAIT_2,
-    SYN_RECEIVED,
     SYN_SENT,
     SYNCHRONISED,
     TIME_WAIT,
@@ -35,152 +27,21 @@ from stack.tcp.state import (
     State,
     follow,
 )
+from stack.tcp.tcb import Endpoint as Endpoint
+from stack.tcp.tcb import Tcb
 from stack.tcp.time_wait import TimeWait
 from stack.tcp.timers import Timers
 from stack.tcp.timestamps import Timestamps
 from stack.wire.drop import Drop
 from stack.wire.packet import Buffer
 from stack.wire.segment import Segment
-from stack.wire.units import MS, NEVER, Duration, Time, seconds
-
-Endpoint = tuple[bytes, int]
-"""An address as raw bytes, and a port."""
-
-SENDS_RESET = frozenset((SYN_RECEIVED, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, CLOSE_WAIT))
-"""States in which ABORT tells the peer (3.10.5)."""
-
-MAX_PROBE_INTERVAL: Duration = 60_000 * MS  #: Between zero-window probes, at most.
+from stack.wire.units import NEVER, Duration, Time, seconds
 
 
-class Connection:
+class Connection(Tcb):
     """A connection from its SYN to its end; made by the host."""
 
-    __slots__ = (
-        "challenged_at",
-        "changed",
-        "close_queued",
-        "connected",
-        "data_segs_in",
-        "data_segs_out",
-        "deadline",
-        "drops",
-        "ece_owed",
-        "ecn",
-        "error",
-        "handshake_retries",
-        "heard_at",
-        "irs",
-        "iss",
-        "keepalive_owed",
-        "keepalives_unanswered",
-        "key",
-        "last_data_in",
-        "last_data_out",
-        "last_echo",
-        "local",
-        "max_payload",
-        "mss_limit",
-        "offer",
-        "old_acks_at",
-        "options",
-        "own_state",
-        "owner",
-        "persist_interval",
-        "probe_owed",
-        "probed_at",
-        "progress_at",
-        "promise",
-        "queued",
-        "rcv",
-        "reading_closed",
-        "remote",
-        "reply",
-        "resets_owed",
-        "retries",
-        "rtt",
-        "segs_in",
-        "segs_out",
-        "sent_bytes",
-        "snd",
-        "snd_shift",
-        "soft_error",
-        "tail_probe_owed",
-        "time_wait",
-        "timers",
-        "ts",
-        "ts_offset",
-    )
-
-    def __init__(
-        self,
-        local: Endpoint,
-        remote: Endpoint,
-        *,
-        iss: int,
-        offer: Offer,
-        mss_limit: int,
-        ts_offset: int,
-        options: TcpOptions,
-        drops: dict[Drop, int],
-        key: bytes = b"",
-        max_payload: int = 0,
-    ) -> None:
-        self.local = local
-        self.remote = remote
-        self.key = key
-        self.iss = iss
-        self.irs = 0
-        self.offer = offer
-        self.mss_limit = mss_limit  # what the IP layer can send in one packet, less the fixed headers (MUST-16)
-        self.max_payload = max_payload  # octets that the link takes in a super-frame; 0: it cuts none
-        self.ts_offset = ts_offset
-        self.options = options
-        self.drops = drops
-        self.own_state = CLOSED
-        self.error: OSError | None = None
-        self.soft_error: OSError | None = None
-        self.owner: object | None = None
-        self.changed = False
-        self.connected = False
-        self.close_queued = False  # a CLOSE in SYN-RECEIVED that waits for ESTABLISHED (3.10.4)
-        self.reading_closed = False
-        self.time_wait: TimeWait | None = None
-
-        self.rtt = RttEstimator(options)
-        controller = algorithm(options.congestion)(mss_limit)
-        self.snd = Sender(self.rtt, controller, mss_limit, nodelay=options.nodelay, paced=options.pacing)
-        self.rcv = Receiver(options, offer.mss)
-        self.snd_shift = 0
-        self.ecn = False  # both ends understand congestion marks (RFC 3168)
-        self.ece_owed = False  # we have seen a mark, and say so until the peer answers with CWR
-        self.ts: Timestamps | None = None
-        self.timers = Timers()
-        self.deadline: Time = NEVER  # the host's: when it last promised to come back
-        self.promise = 0  # the host's: the number of that promise
-        self.queued = False  # the host's: waits for its turn to send
-
-        self.reply: Segment | None = None  # a reset for a segment that acknowledges what was never sent
-        self.resets_owed = 0
-        self.probe_owed = False
-        self.tail_probe_owed = False
-        self.keepalive_owed = False
-        self.persist_interval: Duration = 0
-        self.probed_at: Time = -1  # when the first probe left that was not answered
-        self.keepalives_unanswered = 0
-        self.retries = 0  # expiries of the retransmission timer since the last progress
-        self.handshake_retries = 0
-        self.progress_at: Time = 0  # since when what is outstanding waits for an answer (R2)
-        self.heard_at: Time = 0
-        self.challenged_at: Time = -1
-        self.old_acks_at: Time = -1
-        self.segs_in = 0
-        self.segs_out = 0
-        self.data_segs_in = 0
-        self.data_segs_out = 0
-        self.sent_bytes = 0
-        self.last_data_in: Time = -1
-        self.last_echo = -1  # TSecr of the latest text: the next one tells of another round trip
-        self.last_data_out: Time = -1
+    __slots__ = ()
 
     # Getters.
 
@@ -199,17 +60,52 @@ class Connection:
         """Octets that `read` would give."""
         return self.rcv.buffered
 
+    # RFC 9293 MUST-12
     @property
     def at_eof(self) -> bool:
         """Whether the peer has closed its direction and everything before that was read."""
         return self.rcv.fin_received and not self.rcv.buffered
 
+    def has_text(self, limit: int) -> bool:
+        """Whether a reader who takes up to `limit` octets should look: see `stack.tcp.low_water`."""
+        return self.rcv.buffered > 0 and (self.options.receive_lowat == 1 or low_water.has_text(self, limit))
+
+    @property
+    def urgent_mark(self) -> int:
+        """Where the peer's urgent data ends: how many octets of its stream lie before that; 0: none was announced.
+
+        `changed` is set when it grows; it never lies beyond the end of the stream. RFC 9293 MUST-32; see
+        `stack.tcp.urgent`.
+        """
+        return urgent.offset(self)
+
+    # RFC 9293 MUST-33
+    @property
+    def urgent_remaining(self) -> int:
+        """Octets from the next one that `read` gives to `urgent_mark`, arrived or not; 0: no urgent data is left.
+
+        RFC 9293 MUST-33. At the mark that systems know which take the last urgent octet for the only one (SIOCATMARK),
+        it is 1.
+        """
+        return urgent.remaining(self)
+
+    @property
+    def room(self) -> int:
+        """Octets for which the send buffer has room."""
+        if self.own_state not in CAN_SEND or self.snd.fin_wanted or self.close_queued:
+            return 0
+        return max(self.send_limit - len(self.snd.buffer), 0)
+
     @property
     def writable(self) -> int:
         """Octets that `write` would accept now."""
-        if self.own_state not in CAN_SEND or self.snd.fin_wanted or self.close_queued:
-            return 0
-        return max(self.options.send_buffer - len(self.snd.buffer), 0)
+        mark = self.options.notsent_lowat
+        return self.room if mark is None else low_water.takes(self, self.room, mark)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a writer who waits should look: half of the buffer is free, and half of `notsent_lowat`."""
+        return low_water.has_room(self)
 
     @property
     def unsent(self) -> int:
@@ -230,11 +126,16 @@ class Connection:
     @property
     def lingers(self) -> bool:
         """Whether data or a FIN of ours is not yet acknowledged, on a connection that is not just being opened."""
-        return self.own_state is not SYN_SENT and self.unacknowledged > 0
+        return self.own_state is not SYN_SENT and self.own_state is not CLOSED and self.unacknowledged > 0
 
     def next_timeout(self) -> Time:
         """When `on_timeout` wants to be called."""
         return self.timers.earliest()
+
+    @property
+    def path_doubtful(self) -> bool:
+        """Whether R1 is reached: `TcpOptions.r1` retransmissions or more have brought no progress (RFC 9293 3.8.3)."""
+        return self.retries >= self.options.r1
 
     # User calls (3.10.1 to 3.10.6).
 
@@ -253,8 +154,7 @@ class Connection:
         self.own_state = follow(State.LISTEN, Event.RECV_SYN)
         self.irs = syn.seq
         self.progress_at = now
-        self.rcv.nxt = 1
-        self.rcv.edge = 1 + min(self.rcv.limit, 0xFFFF)
+        self.rcv.begin(self.options, timestamps=agreement.timestamps)
         self.agree(agreement, syn, now)
         snd = self.snd
         snd.nxt = snd.max = 1
@@ -263,11 +163,14 @@ class Connection:
             snd.repair.records.first.transmissions += retries
         self.handshake_retries = retries
 
-    def write(self, data: Buffer) -> int:
+    def write(self, data: Buffer, *, more: bool = False, urgent: bool = False, end_of_record: bool = False) -> int:
         """SEND: queue octets; returns how many of them were accepted, at most `writable`.
 
-        The data is kept by reference and must not be changed afterwards. Raises `ClosedError` after `close_write`
-        or `close`, and the connection's error when it is broken.
+        The data is kept by reference and must not be changed afterwards. `more` says that the next write follows soon,
+        and a segment that is not full may wait for it; `urgent` that everything up to the end of this data is urgent
+        (RFC 9293 3.8.5; for protocols that have that already, SHLD-13); `end_of_record` that no segment is to hold both
+        the end of this data and what is written later. Raises `ClosedError` after `close_write` or `close`, and the
+        connection's error when it is broken.
         """
         if self.own_state is CLOSED or self.own_state not in CAN_SEND or self.snd.fin_wanted or self.close_queued:
             if self.error is not None:
@@ -276,34 +179,48 @@ class Connection:
         room = self.writable
         if room < len(data):
             data = memoryview(data)[:room]
+            end_of_record = False  # the rest of it is still to come
         self.snd.buffer.append(data)
+        if len(data) and (more or urgent or end_of_record or self.snd.pushing is not None):
+            cork.on_write(self, more=more, urgent=urgent, end_of_record=end_of_record)
+        if self.options.notsent_lowat is not None:
+            low_water.on_write(self)
         return len(data)
+
+    def push(self) -> None:
+        """Let a segment go that `more` or a cork holds back; what is written later is held back again."""
+        cork.push(self)
 
     def read(self, limit: int, now: Time) -> bytes:
         """RECEIVE: up to `limit` octets that came in order; b"" when there are none, or at the end.
 
         Raises the connection's error when it is broken and nothing is left to read, `ClosedError` after `close`.
         """
-        if self.reading_closed:
-            raise errors.ClosedError("read() after close")
-        if not self.rcv.buffered and self.error is not None:
-            raise self.error
+        if not self.rcv.buffered:
+            if self.reading_closed:
+                raise errors.ClosedError("read() after close")
+            if self.error is not None:
+                raise self.error
         return self.rcv.read(limit, now, self.rtt.srtt)
+
+    def peek(self, limit: int, skip: int = 0) -> bytes:
+        """Up to `limit` octets that `read` would give after `skip` others. They stay."""
+        return self.rcv.peek(limit, skip)
+
+    def quick_ack(self, on: bool) -> None:
+        """Acknowledge at once what is owed and the next segments, or else not before it must be (tcp(7), TCP_QUICKACK).
+
+        Either way what the peer sends decides again before long.
+        """
+        self.rcv.quick_ack(on)
 
     def close_write(self) -> None:
         """CLOSE one direction: a FIN follows what is queued; receiving goes on. Harmless when repeated."""
-        state = self.own_state
-        snd = self.snd
-        if snd.fin_wanted or self.close_queued or state is CLOSED:
-            return
-        if state is SYN_SENT or (state is SYN_RECEIVED and self.unsent):
-            self.close_queued = True  # until ESTABLISHED
-            return
-        if state not in CAN_SEND:
-            return
-        snd.fin_wanted = True
-        if state is not CLOSE_WAIT:  # there, LAST-ACK begins when the FIN leaves (3.10.4)
-            self.transition(Event.CLOSE)
+        closing.close_write(self)
+
+    def close_read(self, now: Time) -> None:
+        """After `close_write`: nobody wants what arrives from now on, it resets the connection. What is here stays."""
+        closing.close_read(self, now)
 
     def close(self, now: Time) -> None:
         """CLOSE both directions: a FIN follows what is queued, and nobody will read any more.
@@ -311,42 +228,34 @@ class Connection:
         Data that is unread now, or arrives later, is answered with a reset, so that the peer learns that it was
         lost (RFC 9293 3.6.1, SHLD-3).
         """
-        if self.reading_closed:
-            return
-        if self.own_state is SYN_SENT:
-            self.fail(errors.aborted(), Event.CLOSE)
-        elif self.rcv.buffered and not self.finished:
-            self._owe_reset()  # in CLOSING and LAST-ACK, too, unlike ABORT: there data was lost
-            self.fail(errors.aborted(), Event.ABORT)
-        else:
-            self.close_write()
-        self.reading_closed = True
-        self.rcv.discard()
-        if self.own_state is FIN_WAIT_2:
-            self.start_linger(now)
+        closing.close(self, now)
 
     def abort(self) -> None:
         """ABORT: tell the peer with a reset, where 3.10.5 says so, and be gone."""
-        if self.own_state is CLOSED:
-            return
-        if self.time_wait is not None:
-            if self.time_wait.state is TIME_WAIT:
-                self.time_wait.abort()
-            return
-        if self.own_state in SENDS_RESET:
-            self._owe_reset()
-        self.fail(errors.aborted(), Event.ABORT)
+        closing.abort(self)
 
-    def _owe_reset(self) -> None:
-        self.resets_owed = 2 if self.snd.max > self.snd.nxt else 1
+    # RFC 9293 MUST-47, SHLD-25
+    def take_soft_error(self) -> OSError | None:
+        """The latest soft error about something that is still in flight, which is forgotten by that."""
+        error = self.soft_error
+        self.soft_error = None
+        return error
 
+    # RFC 9293 MUST-17, MUST-21, MUST-24, SHLD-21
     def set_options(self, options: TcpOptions, now: Time) -> None:
-        """Change what can be changed on a connection: `nodelay`, keep-alive, time-outs, buffers, `ttl`, `dscp`."""
-        self.options = options
-        self.snd.nodelay = options.nodelay
-        self.rcv.max_limit = max(options.receive_buffer, self.rcv.limit)
+        """Change what can be changed on a connection: what is said of `nodelay`, `cork`, low-water marks, buffers,
+        congestion control, keep-alive, time-outs, `linger`, `ttl` and `dscp`."""
+        before, self.options = self.options, options
+        cork.on_options(self, cork_before=before.cork, nodelay_before=before.nodelay)
+        if options.congestion != before.congestion:
+            self.snd.change_congestion(algorithm(options.congestion)(self.snd.mss))
+        self.rcv.resize(options)
+        self.send_limit = min(max(options.send_space, self.send_limit), options.send_buffer)
         self.changed = True  # there may be room for a writer that waits
         self.start_keepalive(now)
+        timeouts.on_user_timeout(self, now)
+        if self.time_wait is not None:
+            self.time_wait.options = options
 
     # Inputs from the world.
 
@@ -357,40 +266,27 @@ class Connection:
 
     def on_timeout(self, now: Time) -> None:
         """Some deadline may have passed: do what is due."""
-        timers = self.timers
-        if timers.linger <= now:
-            timers.linger = NEVER
-            self._on_linger()
-        if timers.loss <= now:
-            self._on_loss_timeout(now)  # a probe puts the other one off
-        if timers.retransmit <= now:
-            self._on_retransmission_timeout(now)
-        if timers.pacing <= now:
-            timers.pacing = NEVER
-        if timers.persist <= now:
-            self._on_persist(now)
-        if timers.keepalive <= now:
-            self._on_keepalive(now)
-        if timers.delayed_ack <= now:
-            timers.delayed_ack = NEVER
-            self.rcv.ack_now = self.rcv.ack_soon or self.rcv.ack_now
+        timeouts.on_timeout(self, now)
 
+    # RFC 9293 MUST-54, MUST-56, SHLD-26
     def on_icmp_error(self, seq: int, error: OSError, *, hard: bool) -> bool:
         """An ICMP error quotes a segment of ours with wire number `seq`; false if we have no such one in flight.
 
         A hard error ends a connection that is still being opened. Afterwards every error is soft: it is kept and
         told if the connection then times out, because anyone can forge one (RFC 5927 5.2).
         """
-        snd = self.snd
-        number = unwrap(seq, self.iss, snd.una)
-        if not snd.una <= number < max(snd.max, snd.una + 1):
-            self.drop(Drop.ICMP_UNMATCHED)
-            return False
-        if hard and self.own_state is SYN_SENT:
-            self.fail(error, Event.RECV_ERROR)
-        else:
-            self.soft_error = error
-        return True
+        return network.on_icmp_error(self, seq, error, hard=hard)
+
+    def on_too_big(self, seq: int, mtu: int) -> bool:
+        """The path takes only `mtu` bytes, says a router about a segment with wire number `seq`; true if that holds.
+
+        The host then keeps the estimate and calls `on_path_mtu`.
+        """
+        return network.on_too_big(self, seq, mtu)
+
+    def on_path_mtu(self, mtu: int) -> None:
+        """The host has learned what the path takes in one packet, in bytes."""
+        network.on_path_mtu(self, mtu)
 
     # Output.
 
@@ -412,6 +308,8 @@ class Connection:
         """The connection is over, by anything but an orderly close."""
         self.transition(event)
         self.error = error
+        if self.fast_open is not None:
+            self.fast_open.on_end()
         self.timers.stop()
         self.rcv.duplicate_acks.clear()
         self.snd.buffer.release(self.snd.buffer.end)  # whoever still holds this connection need not hold that, too
@@ -421,6 +319,8 @@ class Connection:
         self.own_state = CLOSED
         self.error = self.error or errors.aborted()
         self.timers = Timers()
+        if self.fast_open is not None:
+            self.fast_open.on_end()
         self.reply = None
         self.resets_owed = 0
         self.changed = True
@@ -429,18 +329,20 @@ class Connection:
         """Count a segment, or part of one, that is refused."""
         self.drops[reason] = self.drops.get(reason, 0) + 1
 
+    # RFC 9293 MUST-16, RFC5681-05
     def agree(self, agreement: Agreement, syn: Segment, now: Time) -> None:
         """Put in force what the two SYNs have agreed on."""
-        mss = min(agreement.peer_mss, self.mss_limit)
+        own = self.options.mss
+        self.peer_mss = agreement.peer_mss if own is None else min(agreement.peer_mss, own)
         if agreement.timestamps:
             self.ts = Timestamps(self.ts_offset, syn.tsval, now)
-            mss -= TIMESTAMP_BYTES
             self.rcv.mss -= TIMESTAMP_BYTES  # what a full segment of the peer's carries
         self.ecn = agreement.ecn
         self.snd_shift = agreement.snd_shift
         self.rcv.shift = agreement.rcv_shift
         self.rcv.limit = max(self.rcv.limit, 2 << agreement.rcv_shift)  # less can't be said in scaled units
         self.rcv.sack = agreement.sack
+        mss = network.send_mss(self)
         controller = algorithm(self.options.congestion)(mss)
         self.snd.agree(controller, mss, sack=agreement.sack, max_payload=self.max_payload)
 
@@ -448,10 +350,13 @@ class Connection:
         """The handshake is complete."""
         self.connected = True
         self.rtt.in_handshake = False
-        self.timers.linger = NEVER
+        if not self.reading_closed or self.options.linger is None:
+            self.timers.linger = NEVER
         if self.handshake_retries:
             self.rtt.on_handshake_loss()
             self.snd.congestion.on_handshake_loss()
+        if self.fast_open is not None:
+            self.fast_open.on_established(self)
         self.start_keepalive(now)
         if self.close_queued:
             self.close_queued = False
@@ -466,17 +371,20 @@ class Connection:
         """FIN-WAIT-2 without anybody to read: do not wait for the peer's FIN for ever."""
         self.timers.linger = now + seconds(self.options.fin_wait_2_timeout)
 
+    # RFC 9293 MUST-24
     def start_keepalive(self, now: Time) -> None:
         on = self.options.keepalive and self.own_state in SYNCHRONISED and self.own_state is not TIME_WAIT
         self.timers.keepalive = now + seconds(self.options.keepalive_idle) if on else NEVER
         self.keepalives_unanswered = 0
 
+    # RFC 9293 MUST-21, RFC5482-01
     @property
     def r2(self) -> Duration:
         """How long something may stay unacknowledged (RFC 9293 3.8.3)."""
         limit = self.options.user_timeout
         return seconds(self.options.r2 if limit is None else limit)
 
+    # RFC6298-10
     def arm_retransmit(self, now: Time) -> None:
         """Start, or start again, the retransmission timer; R2 cuts the last wait short."""
         due = now + self.rtt.rto
@@ -484,42 +392,7 @@ class Connection:
             due = min(due, max(self.progress_at + self.r2, now))
         self.timers.retransmit = due
 
-    # Time-outs (3.10.8).
-
-    def _on_linger(self) -> None:
-        if self.connected:
-            self.fail(None, Event.TIMEOUT)  # FIN-WAIT-2, which nobody waits for
-        else:
-            self._give_up()
-
-    def _give_up(self) -> None:
-        self.fail(self.soft_error or errors.timed_out(), Event.TIMEOUT)
-
-    def _on_retransmission_timeout(self, now: Time) -> None:
-        self.timers.retransmit = NEVER
-        if not self.snd.outstanding:
-            return
-        in_handshake = self.own_state is SYN_SENT
-        if (in_handshake and self.retries >= self.options.syn_retries) or (
-            now - self.progress_at >= self.r2 and (not in_handshake or self.options.user_timeout is not None)
-        ):
-            self._give_up()
-            return
-        self.retries += 1
-        if self.snd.una == 0:
-            self.handshake_retries += 1
-        self.snd.on_retransmission_timeout(now)
-        self.arm_retransmit(now)
-
-    def _on_loss_timeout(self, now: Time) -> None:
-        self.timers.loss = NEVER
-        if self.snd.repair.reorder_at <= now:
-            self.snd.on_reorder_timeout(now)
-            self.arm_loss_timer(now)
-        elif self.snd.wants_tail_loss_probe:
-            self.tail_probe_owed = True
-            self.arm_retransmit(now)  # not another probe: the time-out is next (RFC 8985 7.3)
-
+    # RFC8985-09, RFC8985-10, RFC8985-15
     def arm_loss_timer(self, now: Time) -> None:
         """After an ACK that moved something, and after new data: the nearer question (RFC 8985 6.2, 7.2)."""
         repair = self.snd.repair
@@ -528,28 +401,6 @@ class Connection:
             # Not later than the time-out, in whose place it then goes (7.2).
             due = min(now + repair.tlp.timeout(self.rtt, self.snd.flight, self.snd.mss), self.timers.retransmit)
         self.timers.loss = due
-
-    def _on_persist(self, now: Time) -> None:
-        self.timers.persist = NEVER
-        if self.heard_at < self.probed_at and now - self.probed_at >= self.r2:
-            self._give_up()  # as long as probes are answered, the connection stays (MUST-37)
-            return
-        self.probe_owed = True
-        self.persist_interval = min(2 * self.persist_interval, MAX_PROBE_INTERVAL)
-
-    def _on_keepalive(self, now: Time) -> None:
-        options = self.options
-        quiet_until = self.heard_at + seconds(options.keepalive_idle)
-        if self.snd.outstanding or self.snd.pending:  # the retransmission or persist timer asks (MUST-26)
-            self.timers.keepalive = now + seconds(options.keepalive_idle)
-        elif not self.keepalives_unanswered and now < quiet_until:
-            self.timers.keepalive = quiet_until
-        elif self.keepalives_unanswered >= options.keepalive_probes:
-            self._give_up()
-        else:
-            self.keepalives_unanswered += 1
-            self.keepalive_owed = True
-            self.timers.keepalive = now + seconds(options.keepalive_interval)
 
     def info(self, now: Time) -> Info:
         """A snapshot in the names and units of `tcp_info`."""

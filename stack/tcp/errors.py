@@ -42,5 +42,8 @@ def unreachable(code: int) -> OSError:
         errno.ENOPROTOOPT: "protocol not available",
         errno.EPROTO: "parameter problem",
         errno.EACCES: "administratively prohibited",
+        errno.EHOSTDOWN: "host is down",
+        errno.EOPNOTSUPP: "source route failed",
+        errno.EMSGSIZE: "message too long",
     }
     return OSError(code, names.get(code, "destination unreachable"))

@@ -16,8 +16,9 @@ import enum
 import struct
 from typing import TYPE_CHECKING
 
+from stack.tcp import resets
 from stack.tcp.flow import is_v6, local_end, remote_end
-from stack.tcp.negotiate import Agreement, Offer
+from stack.tcp.negotiate import TIMESTAMP_BYTES, Agreement, Offer
 from stack.tcp.seq import HALF, MASK
 from stack.tcp.state import LISTEN, Event, State, follow
 from stack.tcp.timestamps import clock, is_older
@@ -27,6 +28,7 @@ from stack.wire.units import MS, SECOND, Duration, Time
 if TYPE_CHECKING:
     from stack.tcp.listener import Listener
 
+# RFC4987-04
 SYN_ACK_WAITS: tuple[Duration, ...] = (1 * SECOND, 2 * SECOND, 60 * SECOND)
 """How long the first, second and third SYN-ACK are waited for. Three in all: a stated deviation from R2's three
 minutes, because each SYN-ACK to a forged address hits somebody who never asked for it. Waiting in silence hits nobody,
@@ -109,7 +111,9 @@ class HalfOpen:
 
     @property
     def window(self) -> int:
-        return min(self.listener.options.receive_window, 0xFFFF)
+        timestamps = self.offer.timestamps and _COLD.unpack(self._cold)[3] >= 0
+        segment = self.offer.mss - (TIMESTAMP_BYTES if timestamps else 0)
+        return min(self.listener.options.first_window(segment), 0xFFFF)
 
     @property
     def syn(self) -> Segment:
@@ -157,6 +161,19 @@ class HalfOpen:
             tsecr=tsval if agreed.timestamps else 0,
         )
 
+    def reset_for(self, seg: Segment, now: Time) -> Segment:
+        """The answer to an ACK of what was never sent (3.10.7.4, fifth)."""
+        return resets.answer(seg, self.listener.options, _COLD.unpack(self._cold)[1], now)
+
+    # RFC7323-21
+    def abort(self, now: Time) -> Segment:
+        """The reset that tells the peer that nobody listens any more."""
+        reset = self.ack(now)
+        reset.flags = RST | ACK
+        reset.window = 0
+        return reset
+
+    # RFC 9293 MUST-11
     def on_segment(self, seg: Segment, now: Time) -> Verdict:
         """What to do about a segment of this connection (3.10.7.4, for SYN-RECEIVED)."""
         flags = seg.flags
@@ -165,8 +182,12 @@ class HalfOpen:
         if flags & (SYN | ACK | RST) == SYN and seg.seq == irs:
             return Verdict.REPEAT
         timestamps = self.offer.timestamps and tsval >= 0
-        if timestamps and not flags & RST and (seg.tsval < 0 or is_older(seg.tsval, tsval)):
-            return Verdict.DROP if seg.tsval < 0 else self._challenge(now)
+        if timestamps and not flags & RST:
+            if seg.tsval < 0:
+                if not self.listener.options.habits.takes_missing_timestamps:
+                    return Verdict.DROP
+            elif is_older(seg.tsval, tsval):
+                return self._challenge(now)
         if not self._acceptable(offset, seg.length):
             return Verdict.DROP if flags & RST else self._challenge(now)
         if flags & RST:

@@ -13,6 +13,7 @@ from collections import deque
 
 from stack.tcp.config import TcpOptions
 from stack.tcp.connection import Connection
+from stack.tcp.fast_open import Queue
 from stack.tcp.half_open import LastWaits
 from stack.tcp.state import CLOSED, LISTEN, Event, State, follow
 
@@ -22,17 +23,31 @@ MIN_SYN_QUEUE = 256  #: A SYN queue is never shorter than that: handshakes of di
 class Listener:
     """A listening port; made by `Host.listen`."""
 
-    __slots__ = ("_ready", "address", "backlog", "half_open", "last_waits", "options", "owner", "port", "state")
+    __slots__ = (
+        "_ready",
+        "address",
+        "backlog",
+        "fast_opens",
+        "group",
+        "half_open",
+        "last_waits",
+        "options",
+        "owner",
+        "port",
+        "state",
+    )
 
     def __init__(self, address: bytes, port: int, backlog: int, options: TcpOptions) -> None:
         self.state: State = follow(CLOSED, Event.PASSIVE_OPEN)
-        self.address = address  # b"": all addresses of the host
+        self.address = address  # b"": all addresses of the host; four or sixteen zeros: all of one family
         self.port = port
         self.backlog = backlog
         self.options = options
         self.owner: object | None = None
         self.half_open = 0
         self.last_waits = LastWaits()
+        self.fast_opens = Queue()
+        self.group: list[Listener] | None = None  # all who share this place with `reuse_port`, this one too
         self._ready: deque[Connection] = deque()
 
     def accept(self) -> Connection | None:
@@ -55,6 +70,21 @@ class Listener:
     def push(self, conn: Connection) -> None:
         """A handshake is complete."""
         self._ready.append(conn)
+
+    def share(self, other: Listener) -> None:
+        """Another listens at the same place: each gets the connections of some peers."""
+        if self.group is None:
+            self.group = [self]
+        self.group.append(other)
+        other.group = self.group
+
+    def unshare(self) -> Listener | None:
+        """Leave the place to the others; returns one of them."""
+        group, self.group = self.group, None
+        if not group:
+            return None
+        group.remove(self)
+        return group[0] if group else None
 
     def leave(self, event: Event) -> list[Connection]:
         """LISTEN ends, by CLOSE or an active OPEN from the same port; returns those who were never taken."""

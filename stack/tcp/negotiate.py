@@ -11,6 +11,7 @@ from functools import lru_cache
 from stack.tcp.config import TcpOptions
 from stack.wire.segment import ACK, CWR, ECE, Segment
 
+# RFC 9293 MUST-15
 DEFAULT_MSS_V4 = 536  #: RFC 9293 3.7.1, MUST-15: what a peer can receive that does not say.
 DEFAULT_MSS_V6 = 1220
 MIN_MSS = 216  #: A peer that asks for less gets this much; smaller ones only serve to cost us packets.
@@ -30,7 +31,12 @@ class Offer:
         self.timestamps = timestamps
         self.ecn = ecn  # request, accept or off
 
+    def without_scaling(self) -> Offer:
+        """The same to a peer that has not offered to scale windows."""
+        return Offer(self.mss, -1, self.sack, self.timestamps, self.ecn)
 
+
+# RFC 9293 MUST-14, MUST-67, SHLD-6, RFC7323-01
 @lru_cache(64)
 def offer(options: TcpOptions, mtu: int, headers: int) -> Offer:
     """What to offer on a link of that MTU; `headers` counts the fixed IP and TCP headers (40 or 60 bytes)."""
@@ -41,6 +47,7 @@ def offer(options: TcpOptions, mtu: int, headers: int) -> Offer:
     return Offer(mss, shift, options.sack, options.timestamps, options.ecn)
 
 
+# RFC7323-06
 def scale_for(receive_buffer: int) -> int:
     """The least shift with which the window field can say that many bytes."""
     shift = 0
@@ -49,6 +56,7 @@ def scale_for(receive_buffer: int) -> int:
     return shift
 
 
+# RFC 9293 MUST-14, MUST-15, SHLD-8, RFC2018-02, RFC2883-05, RFC3168-01, RFC3168-04, RFC7323-02, RFC7323-06
 class Agreement:
     """What holds on the connection once both SYNs are known.
 

@@ -13,11 +13,13 @@ so that sending goes on evenly, and ends at `ssthresh` just when recovery does.
 from __future__ import annotations
 
 
+# RFC9937-07
 class Prr:
     """The state of one recovery; in bytes."""
 
     __slots__ = ("_delivered", "_flight_size", "_out")
 
+    # RFC9937-01
     def __init__(self, flight_size: int) -> None:
         self._flight_size = max(flight_size, 1)  # RecoverFS
         self._delivered = 0  # prr_delivered
@@ -27,6 +29,7 @@ class Prr:
         """Anything left during recovery, new or again."""
         self._out += size
 
+    # RFC9937-03, RFC9937-04, RFC9937-05
     def cwnd(self, delivered: int, pipe: int, ssthresh: int, mss: int, *, safe_ack: bool) -> int:
         """The congestion window after an ACK that says `delivered` bytes have arrived."""
         self._delivered += delivered

@@ -37,6 +37,7 @@ class Rack:
         "_persist",
         "_rtt",
         "_xmit_at",
+        "reordering_extent",
         "reordering_seen",
         "reordering_segments",
     )
@@ -48,10 +49,12 @@ class Rack:
         self._highest_delivered = 0  # RACK.fack
         self.reordering_seen = False
         self.reordering_segments = 0  # how many came after one that was sent later
+        self.reordering_extent = 0  # octets from one of those to the end of what had come before it, at most
         self._multiplier = 1
         self._persist = 0
         self._dsack_round = -1  # SND.NXT when the window was last widened; -1: not in this round
 
+    # RFC8985-07
     def on_delivered(self, record: Sent, rtt: RttEstimator, echo_tick: int, now: Time) -> None:
         """One more record was acknowledged or reported (6.2, steps 1 to 3).
 
@@ -62,6 +65,7 @@ class Rack:
             if record.end < self._highest_delivered:
                 self.reordering_seen = True
                 self.reordering_segments += 1
+                self.reordering_extent = max(self.reordering_extent, self._highest_delivered - record.start)
             else:
                 self._highest_delivered = record.end
         took = now - record.sent_at
@@ -73,6 +77,7 @@ class Rack:
         if (record.sent_at, record.end) > (self._xmit_at, self._end):
             self._xmit_at, self._end = record.sent_at, record.end
 
+    # RFC8985-04
     def on_dsack(self, snd_una: int, snd_nxt: int) -> None:
         """The peer received something twice: the window was too narrow, at most once a round trip (6.2, step 4)."""
         if self._dsack_round < 0 or snd_una >= self._dsack_round:
@@ -80,6 +85,7 @@ class Rack:
             self._multiplier += 1
             self._persist = PERSISTENCE
 
+    # RFC8985-04
     def on_recovered(self) -> None:
         """A recovery is over; after enough of them the window narrows again."""
         if self._persist > 0:
@@ -87,12 +93,14 @@ class Rack:
             if self._persist == 0:
                 self._multiplier = 1
 
+    # RFC8985-03, RFC8985-05
     def reordering_window(self, recovery: Recovery, rtt: RttEstimator, *, repairing: bool) -> Duration:
         """RACK.reo_wnd (6.2, step 4)."""
         if not self.reordering_seen and (repairing or recovery.sacked_segments >= DUPLICATE_THRESHOLD):
             return 0
         return min(self._multiplier * max(rtt.minimum, 0) // 4, max(rtt.srtt, 0))
 
+    # RFC8985-08, RFC8985-09
     def detect(self, recovery: Recovery, window: Duration, now: Time) -> tuple[bool, Time]:
         """Mark what is lost (6.2, step 5). Returns whether anything was, and when to look again, or NEVER."""
         found = False
@@ -106,6 +114,7 @@ class Rack:
             found = True
         return found, NEVER
 
+    # RFC6675-13, RFC8985-16
     def mark_timed_out(self, recovery: Recovery, window: Duration, now: Time) -> None:
         """The retransmission timer expired (6.3): the first is lost, and whatever has had its time."""
         first = recovery.first

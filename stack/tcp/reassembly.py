@@ -28,6 +28,7 @@ class Range:
         self.chunks = chunks
 
 
+# RFC 9293 SHLD-31
 class Reassembly:
     """The queue of what came too early."""
 
@@ -99,6 +100,7 @@ class Reassembly:
             self._recent.remove(held)
         return merged
 
+    # RFC2883-02, RFC2883-03
     def overlap(self, start: int, end: int) -> tuple[int, int] | None:
         """The first part of [start, end) that is here already; the range that holds it becomes the most recent."""
         index = bisect_right(self._ends, start)
@@ -129,6 +131,7 @@ class Reassembly:
         del self._ranges[:count], self._ends[:count]
         return upto, taken
 
+    # RFC2018-06, RFC2018-07, RFC2018-08
     def blocks(self) -> tuple[tuple[int, int], ...]:
         """The ranges for a SACK option, most recently touched first (RFC 2018 4)."""
         return tuple([(held.start, held.end) for held in self._recent[:MAX_BLOCKS]])

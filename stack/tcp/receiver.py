@@ -29,6 +29,7 @@ from typing import Final
 
 from stack.tcp.chunks import Held, keep
 from stack.tcp.config import TcpOptions
+from stack.tcp.negotiate import TIMESTAMP_BYTES
 from stack.tcp.reassembly import Reassembly
 from stack.wire.units import Duration, Time
 
@@ -59,6 +60,7 @@ class Receiver:
         "fin",
         "limit",
         "max_limit",
+        "most_quick",
         "mss",
         "nxt",
         "quick",
@@ -67,23 +69,28 @@ class Receiver:
         "rtt",
         "sack",
         "shift",
+        "space",
         "unacked",
+        "up",
     )
 
     def __init__(self, options: TcpOptions, mss: int) -> None:
         self.nxt = 0
         self.edge = 0  # RCV.NXT + RCV.WND as last offered
-        self.limit = options.receive_window
+        self.limit = options.first_window(mss)
         self.max_limit = options.receive_buffer
+        self.space = options.receive_window if options.habits.spare_buffer else 0  # what waits unread may fill this
         self.mss = mss
         self.shift = 0
         self.sack = False
+        self.up = 0  # RCV.UP: the number of the octet that follows the urgent data; 0: no pointer came
         self.fin = NO_FIN  # the number of the peer's FIN, once seen, in order or not
         self.buffered = 0
         self.received_bytes = 0
         self._chunks: list[Held] = []  # in order; an idle connection has none, and an empty deque costs 760 octets
         self.reassembly: Reassembly | None = None
-        self.quick = QUICK_ACKS
+        self.most_quick = QUICK_ACKS if options.habits.quick_acks else 0
+        self.quick = self.most_quick
         self.unacked = 0  # octets received in order since our last ACK
         self.ack_now = False
         self.ack_soon = False  # an ACK is owed, but may be delayed
@@ -97,16 +104,23 @@ class Receiver:
 
     # Getters.
 
+    # RFC 9293 SHLD-14, RFC7323-08, RFC7323-09
     @property
     def wnd(self) -> int:
         """RCV.WND as the peer may understand it: up to the largest edge ever offered."""
         return self.edge - self.nxt
 
     @property
+    def capacity(self) -> int:
+        """What the buffer holds at present, in octets."""
+        return max(self.limit, self.space)
+
+    @property
     def fin_received(self) -> bool:
         """Whether everything up to and including the peer's FIN has arrived."""
         return self.fin != NO_FIN and self.nxt > self.fin
 
+    # RFC2018-02, RFC2018-03, RFC2018-04, RFC2883-01, RFC2883-02, RFC2883-03
     def blocks(self) -> Blocks:
         """What to report in a SACK option: a duplicate first (RFC 2883), then what is out of order."""
         if not self.sack:
@@ -118,6 +132,7 @@ class Receiver:
 
     # Inputs.
 
+    # RFC5681-18
     def on_text(self, seq: int, data: memoryview, now: Time) -> bool:
         """Take octets that begin at `seq`, trimmed to the window; false if they could not be kept."""
         if not self._round_started:
@@ -134,6 +149,9 @@ class Receiver:
             self.nxt = end
             self.unacked += len(data)
         else:
+            repeated = self.reassembly.overlap(seq, end)
+            if repeated is not None:  # the ACK that follows covers it, and says so (RFC 2883 4.2)
+                self.duplicate = repeated
             self.reassembly.insert(self.nxt, data)  # where it overlaps what is held, that stays
             self._drain()
         self._owe()
@@ -154,15 +172,23 @@ class Receiver:
         self._rtt_mark = self.edge
         self._rtt_started = now
 
+    def begin(self, options: TcpOptions, *, timestamps: bool) -> None:
+        """A SYN has arrived, and is answered with the first window, for segments with timestamps or without."""
+        self.nxt = 1
+        if timestamps:
+            self.limit = options.first_window(self.mss - TIMESTAMP_BYTES)
+        self.edge = 1 + min(self.limit, 0xFFFF)
+
+    # RFC2883-01
     def on_old_text(self, start: int, end: int) -> None:
         """The octets [start, end) came that were here before: the peer has missed our ACK, or was too hasty."""
         self.duplicate = (start, end)
-        self.quick = QUICK_ACKS  # the peer is repairing, and ACKs were lost
+        self.quick = self.most_quick  # the peer is repairing, and ACKs were lost
         self._owe_duplicate()
 
     def on_silence(self) -> None:
         """The next text comes more than an RTO after the last: the peer timed out or lay idle, and starts slowly."""
-        self.quick = QUICK_ACKS
+        self.quick = self.most_quick
 
     def on_fin(self, seq: int) -> bool:
         """The peer's FIN stands at `seq`; the first one that was seen decides.
@@ -188,6 +214,7 @@ class Receiver:
         self.ack_now = True
         return True
 
+    # RFC 9293 SHLD-31, RFC2018-14
     def _on_gap(self, seq: int, data: memoryview) -> bool:
         if self.reassembly is None:
             self.reassembly = Reassembly()
@@ -197,6 +224,7 @@ class Receiver:
         self._owe_duplicate()
         return kept
 
+    # RFC 9293 MAY-13, RFC2018-05, RFC5681-17
     def _owe_duplicate(self) -> None:
         self.ack_now = True
         if not self.duplicate_acks:
@@ -206,6 +234,7 @@ class Receiver:
             self.duplicate_acks.append(self.blocks())
             self.duplicate = None
 
+    # RFC 9293 SHLD-18, SHLD-19, RFC1122-17, RFC5681-28
     def _owe(self) -> None:
         if self.quick > 0:
             self.quick -= 1
@@ -262,6 +291,31 @@ class Receiver:
         del chunks[:count]
         return taken
 
+    def peek(self, limit: int, skip: int) -> bytes:
+        """Up to `limit` octets that come after the next `skip`; all of them stay."""
+        parts: list[bytes] = []
+        for chunk in self._chunks:
+            part = bytes(chunk[skip : skip + limit])
+            skip = max(skip - len(chunk), 0)
+            limit -= len(part)
+            parts.append(part)
+            if not limit:
+                break
+        return b"".join(parts)
+
+    def quick_ack(self, on: bool) -> None:
+        """Acknowledge at once what is owed, and the next segments; or not before it must be."""
+        self.quick = QUICK_ACKS if on else 0
+        if on and self.ack_soon:
+            self.ack_now = True
+
+    def resize(self, options: TcpOptions) -> None:
+        """The application wants a buffer of another size. What was offered stays offered."""
+        self.max_limit = max(options.receive_buffer, 2 << self.shift)
+        self.limit = min(max(self.limit, options.first_window(self.mss)), self.max_limit)
+        if self.space:
+            self.space = min(max(self.space, options.receive_window), self.max_limit)
+
     def discard(self) -> None:
         """Drop everything unread: nobody will read it."""
         self._chunks = []
@@ -284,10 +338,12 @@ class Receiver:
 
     # Outputs.
 
+    # RFC 9293 MUST-39, SHLD-14, MAY-8, RFC1122-18, RFC7323-05
     def offer(self) -> int:
         """The window field of a segment that leaves now, scaled; moves the edge when that is worth it."""
         free = self._free()
-        if self.nxt + free - self.edge >= min(self.mss, max(self.limit // 2, 1)):
+        gain = self.nxt + free - self.edge
+        if gain >= min(self.mss, max(self.limit // 2, 1)) or (gain > 0 and self.space and free >= self.mss):
             self.edge = self.nxt + free
         field = self.wnd >> self.shift
         # Rounding down would take back a part of what was offered; round up where the buffer has the room.
@@ -296,6 +352,7 @@ class Receiver:
             self.edge = self.nxt + (field << self.shift)
         return min(field, 0xFFFF)
 
+    # RFC 9293 MUST-58, RFC5681-30
     def on_ack_sent(self) -> None:
         """An ACK of RCV.NXT has left."""
         self.unacked = 0
@@ -314,4 +371,8 @@ class Receiver:
 
     def _free(self) -> int:
         """Room in the buffer, as far as the window field can tell of it."""
+        if self.space:
+            unit = 1 << self.shift
+            spare = max(self.capacity - self.buffered, 0)
+            return min(spare & -unit, (self.limit + unit - 1) & -unit, 0xFFFF << self.shift)
         return min(max(self.limit - self.buffered, 0), 0xFFFF << self.shift)

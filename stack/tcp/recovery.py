@@ -45,6 +45,7 @@ COMPACT = 256  #: Forgotten records leave their list so many at a time.
 _NOTHING: list[int] = []  # never added to: a list for each connection is made when something is reported or lost
 
 
+# RFC8985-02
 class Sent:
     """One segment or a burst of them: the numbers [start, end), when it was last sent, and how often.
 
@@ -136,6 +137,7 @@ class Recovery:
     def __iter__(self) -> Iterator[Sent]:
         return iter(self._records[self._head :])
 
+    # RFC6675-03
     @property
     def pipe(self) -> int:
         """Octets believed to be in the network."""
@@ -242,7 +244,54 @@ class Recovery:
         """Whether it is more than one segment."""
         return record.end - record.start > self.mss + (record.end > self.fin)
 
+    def on_mss(self, mss: int) -> None:
+        """Segments have another size from now on; what has left stays as it was."""
+        self.mss = mss
+        if self.sacked_segments:
+            self.sacked_segments = sum([self.segments(record) for record in self if record.state == SACKED])
+
+    # RFC7413-09
+    def retract(self, end: int) -> None:
+        """What was sent from `end` on, and never reported, counts as never sent."""
+        record = self.last
+        while record is not None and record.end > end:
+            if record.start < end:
+                record = self.split(record, end - record.start)
+            self.outstanding -= record.size
+            self._set(record, ACKED)
+            self._records.pop()
+            self._starts.pop()
+            record = self.last
+
     # Losses.
+
+    def mark_too_long(self) -> bool:
+        """What is on its way in segments longer than `mss` will not arrive; returns whether there was any.
+
+        Neighbours that are lost become one record, which is cut anew when it leaves. Or each would leave as a full
+        segment and a small one.
+        """
+        found = False
+        for record in self:
+            if record.state == OUT and self.is_burst(record):
+                self.mark_lost(record)
+                found = True
+        if found:
+            self._join_all_lost()
+        return found
+
+    def _join_all_lost(self) -> None:
+        kept: list[Sent] = []
+        for record in self:
+            last = kept[-1] if kept else None
+            if last is None or last.state != LOST or record.state != LOST or last.start == 0:
+                kept.append(record)
+            else:
+                last.end = record.end
+                last.transmissions = max(last.transmissions, record.transmissions)
+        self._records = kept
+        self._starts = [record.start for record in kept]
+        self._head = 0
 
     def mark_lost(self, record: Sent) -> None:
         """That one is gone."""
@@ -339,6 +388,7 @@ class Recovery:
             head = 0
         self._order_head = head
 
+    # RFC2018-09
     def on_sack(self, left: int, right: int) -> list[Sent]:
         """The peer holds [left, right); returns the records that are SACKED now and were not before."""
         lefts, rights = self._lefts, self._rights

@@ -22,6 +22,7 @@ from typing import Final
 
 from stack.tcp.congestion import AckSummary, CongestionControl
 from stack.tcp.delivery import DeliveryRate
+from stack.tcp.habits import RFC, Habits
 from stack.tcp.inflation import Inflation
 from stack.tcp.prr import Prr
 from stack.tcp.rack import DUPLICATE_THRESHOLD, Rack
@@ -92,9 +93,12 @@ class Repair:
         "_undo_una",
         "_undo_until",
         "congestion",
+        "delivered_segments",
         "dupacks",
         "flight_sent",
         "force",
+        "habits",
+        "held_until",
         "mss",
         "new_first",
         "phase",
@@ -110,13 +114,16 @@ class Repair:
         "spurious",
         "timeouts",
         "tlp",
+        "unproven_from",
     )
 
-    def __init__(self, rtt: RttEstimator, congestion: CongestionControl, mss: int) -> None:
+    def __init__(self, rtt: RttEstimator, congestion: CongestionControl, mss: int, habits: Habits = RFC) -> None:
+        self.habits = habits
         self.records = Recovery()
         self.rtt = rtt
         self.congestion = congestion
         self.mss = mss
+        self.unproven_from = 0  # no segment of `mss` octets from here on has arrived yet; -1: the path takes such
         self.sack = False
         self.phase = OPEN
         self.recover = 0  # RECOVERY and LOSS end when this is acknowledged
@@ -128,6 +135,7 @@ class Repair:
         self.force = False  # one retransmission that no window holds back
         self.new_first = 0  # segments of new data that go before what is lost (F-RTO)
         self.reorder_at: Time = NEVER  # when RACK wants to look again
+        self.held_until: Time = 0  # what is new waits for then, as marks at a window of one segment ask; 0: it may go
         self.rack: Rack | None = None
         self.tlp: TailLossProbe | None = None
         self.rate = DeliveryRate()
@@ -148,17 +156,39 @@ class Repair:
         self._first_resent = -1  # what this repair sent again first, and in which tick of our clock; -1: nothing yet
         self._first_resent_tick = -1
         self.reduced = False  # the window was; ECN tells the peer with the next new data (RFC 3168 6.1.2)
+        self.delivered_segments = 0
         self.recoveries = 0
         self.timeouts = 0
         self.spurious = 0  # repairs that were undone
 
     # Sending.
 
+    # RFC8985-01
     def use_sack(self) -> None:
         """Both SYNs have permitted SACK; `mss` is known."""
         self.sack = True
         self.rack = Rack()
-        self.tlp = TailLossProbe()
+        self.tlp = TailLossProbe(self.habits.least_probe_wait)
+
+    # RFC1191-04, RFC5681-07
+    def on_mss(self, mss: int, nxt: int) -> None:
+        """The path takes segments of another size than was thought; what is too long for it leaves again at once.
+
+        A router has refused that, and not for want of room: nothing says that the path is congested. So no recovery
+        begins, and the window keeps its number of segments (RFC 1191 6.4, RFC 5681 3.1).
+        """
+        shorter = mss < self.mss
+        self.mss = mss
+        self.unproven_from = nxt
+        self.records.on_mss(mss)
+        self.congestion.on_mss(mss)
+        if shorter and self.records.mark_too_long():
+            self.force = True
+            self._undo_una = -1  # the window of before was one of longer segments
+            self._resent = _NOTHING_RESENT
+            self._no_duplicates_below = nxt + 1  # shorter ones have passed, and their duplicates say nothing new
+            if self.tlp is not None:
+                self.tlp.end = -1
 
     def on_sent(self, start: int, end: int, now: Time) -> None:
         """New octets leave."""
@@ -194,6 +224,7 @@ class Repair:
             self._resent[start] = end, times + 1
             start = end
 
+    # RFC3042-01, RFC5681-01, RFC5681-20, RFC5681-21, RFC5681-25, RFC6675-12
     @property
     def allowance(self) -> int:
         """Octets that the congestion window lets out now; may be negative."""
@@ -202,6 +233,10 @@ class Repair:
             # Limited transmit (RFC 3042): a segment for each of the first two duplicates, without a change of cwnd.
             allowed += min(self.dupacks, DUPLICATE_THRESHOLD - 1) * self.mss
         return allowed
+
+    def is_reduced_for_mark(self, una: int) -> bool:
+        """Whether the window was reduced for a mark of congestion within the present round trip."""
+        return una < self._marks_count_from
 
     @property
     def probing(self) -> bool:
@@ -219,6 +254,7 @@ class Repair:
 
     # Acknowledgments.
 
+    # RFC6675-07, RFC6675-10, RFC9937-02
     def on_ack(self, news: AckNews, *, limited: bool, now: Time) -> None:
         """Take an ACK in; `limited` says that the congestion window has stopped the latest attempt to send."""
         records = self.records
@@ -227,9 +263,16 @@ class Repair:
         sacked_before = records.sacked_bytes
         delivered = records.on_ack(news.ack) if acked else []
         dsack = self._on_blocks(news, delivered)
+        if self.unproven_from >= 0 and delivered:
+            first = delivered[0]
+            if first.start >= self.unproven_from and first.end - first.start >= self.mss:
+                self.unproven_from = -1
         amount = acked + records.sacked_bytes - sacked_before
         sample = self._measure(delivered, news, amount, now)
+        counted = acked
         if acked:
+            if self.habits.counts_what_is_news:
+                counted = min(acked, amount) if self.sack else max(acked - self.dupacks * self.mss, 0)
             self.dupacks = 0
         elif news.duplicate and (not self.sack or amount):
             self.dupacks += 1
@@ -247,8 +290,9 @@ class Repair:
         if dsack is not None or acked or news.duplicate:
             self._on_probe_answered(news, dsack=dsack is not None, moved=acked > 0, amount=amount, now=now)
         if not recovered or self.phase == RECOVERY:  # the ACK that ends a recovery sets the window and grows nothing
-            self._steer(news, acked, amount, flight, sample, limited=limited, lost=lost, now=now)
+            self._steer(news, acked, counted, amount, flight, sample, limited=limited, lost=lost, now=now)
 
+    # RFC2883-04, RFC6675-06
     def _on_blocks(self, news: AckNews, delivered: list[Sent]) -> tuple[int, int] | None:
         """Read SACK blocks into the scoreboard; adds to `delivered`. Returns the D-SACK block if there is one."""
         if not self.sack or not news.blocks:
@@ -282,6 +326,7 @@ class Repair:
             self._dsacks_missing -= end - start
             start = end
 
+    # RFC 9293 MUST-18, RFC6298-06, RFC6298-07
     def _measure(self, delivered: list[Sent], news: AckNews, amount: int, now: Time) -> Duration:
         """Round-trip time, delivery rate, and RACK's variables; returns the sample of the round trip, or -1."""
         sample: Duration = -1
@@ -307,6 +352,7 @@ class Repair:
         if rack is not None:
             for record in delivered:
                 rack.on_delivered(record, self.rtt, news.echo_tick if record.state == ACKED else -1, now)
+        self.delivered_segments += max(len(delivered), -(-amount // self.mss))  # of a burst there is one record
         self.rate.sample(amount, max(self.rtt.minimum, 0), now)
         return sample
 
@@ -340,6 +386,7 @@ class Repair:
             self.new_first = F_RTO_SEGMENTS  # step 2b: ask with new data before anything else is sent again
         return False
 
+    # RFC5682-01
     def _shows_original(self, delivered: list[Sent]) -> bool:
         """Whether something of before the time-out, and never sent again, has arrived just now (RFC 5682 3.1)."""
         if not self.sack and any(record.transmissions > 1 for record in delivered):
@@ -359,6 +406,7 @@ class Repair:
         self._forget_repair()
         self._undo_una = -1
 
+    # RFC6675-10, RFC6675-11
     def _end(self, news: AckNews, now: Time) -> None:
         """Everything that was outstanding when the repair began has arrived."""
         if self.phase == RECOVERY:
@@ -380,6 +428,7 @@ class Repair:
         self._inflation = None
         self.dupacks = 0
 
+    # RFC5681-19, RFC6582-01
     def _find_losses(self, news: AckNews, acked: int, amount: int, now: Time) -> bool:
         """Mark what this ACK shows to be lost; begins a recovery. Returns whether there was anything."""
         if self.rack is not None:
@@ -401,6 +450,7 @@ class Repair:
             self._begin_recovery(news.ack, news.nxt, amount, now)
         return lost
 
+    # RFC8985-17
     def _rack_detect(self, now: Time) -> bool:
         rack = self.rack
         if rack is None or not len(self.records):
@@ -410,6 +460,7 @@ class Repair:
         lost, self.reorder_at = rack.detect(self.records, window, now)
         return lost
 
+    # RFC2018-12, RFC5681-22, RFC6582-01, RFC6675-09, RFC9937-01
     def _begin_recovery(self, una: int, nxt: int, amount: int, now: Time) -> None:
         """A loss was found by an ACK that says `amount` octets have arrived."""
         self._remember(una)
@@ -424,7 +475,7 @@ class Repair:
             self.tlp.end = -1  # RFC 8985 7.1: its loss is part of this recovery
         # Without what limited transmit has let go meanwhile (RFC 5681 3.2, step 2).
         before = self._flight_at_first if self.dupacks else max(flight, self.flight_sent)
-        self.congestion.on_loss(before, now)
+        self.congestion.on_loss(self._used(before), now)
         if self.sack:
             # RecoverFS: what is out, less what was reported before, but with what this ACK has brought (RFC 9937 6).
             self._prr = Prr(flight - self.records.sacked_bytes + amount)
@@ -433,6 +484,10 @@ class Repair:
             flight = before
             self._inflation = Inflation(self.congestion.ssthresh, flight, self.mss)
             self.congestion.cwnd = self._inflation.cwnd
+
+    def _used(self, flight: int) -> int:
+        """So much of the window counts as used by `flight` octets when it is reduced."""
+        return self.congestion.cwnd if self.habits.reduces_unused_window else flight
 
     def _remember(self, una: int) -> None:
         """What to go back to if this turns out to be for nothing."""
@@ -444,19 +499,22 @@ class Repair:
         self._dsacks_missing = 0
         self._first_resent = self._first_resent_tick = -1
 
+    # RFC8985-14
     def _on_probe_answered(self, news: AckNews, *, dsack: bool, moved: bool, amount: int, now: Time) -> None:
         tlp = self.tlp
         if tlp is not None and tlp.on_ack(news.ack, dsack=dsack, moved=moved, anything_sacked=amount > 0):
             # The probe itself has repaired a loss: respond to it as to any other (RFC 8985 7.4.2).
             if self.phase == OPEN:
-                self.congestion.on_loss(max(news.nxt - news.una, self.flight_sent), now)
+                self.congestion.on_loss(self._used(max(news.nxt - news.una, self.flight_sent)), now)
                 self.congestion.on_recovered(now)
                 self.reduced = True
 
+    # RFC9937-08
     def _steer(
         self,
         news: AckNews,
         acked: int,
+        counted: int,
         amount: int,
         flight: int,
         sample: Duration,
@@ -465,7 +523,7 @@ class Repair:
         lost: bool,
         now: Time,
     ) -> None:
-        """The congestion window after this ACK."""
+        """The congestion window after this ACK, of whose octets so many count for its growth."""
         congestion = self.congestion
         if self._prr is not None:
             self._follow(self._prr, amount, safe_ack=acked > 0 and not lost)
@@ -478,7 +536,7 @@ class Repair:
         elif acked:
             congestion.on_ack(
                 AckSummary(
-                    acked,
+                    counted,
                     flight,
                     sample,
                     not limited,
@@ -491,24 +549,35 @@ class Repair:
                 now,
             )
 
+    # RFC9937-06
     def _follow(self, prr: Prr, amount: int, *, safe_ack: bool) -> None:
         congestion = self.congestion
         cwnd = prr.cwnd(amount, self.records.pipe, congestion.ssthresh, self.mss, safe_ack=safe_ack)
         congestion.cwnd = max(cwnd, self.mss)
 
-    def on_mark(self, una: int, nxt: int, now: Time) -> None:
+    # RFC3168-07
+    def on_mark(self, una: int, ack: int, nxt: int, now: Time) -> bool:
         """A mark of congestion counts like a loss, once in a round trip, and nothing is sent again (RFC 3168 6.1.2).
 
-        Deviation: like Linux we go on with one segment a round trip when the window can't be reduced any more, where
-        the RFC would have the retransmission timer space them out.
+        The peer repeats it until it has our CWR: an ACK that brings nothing of what left since the last one that
+        counted says nothing new. Returns whether the window was one segment already: then only time is left to go
+        slower by, see `hold`.
         """
-        if una < self._marks_count_from:
-            return
+        if una < self._marks_count_from or ack == self._marks_count_from:
+            return False
         self._marks_count_from = nxt
         self.reduced = True
-        if self.phase == OPEN:
-            self.congestion.on_ecn(max(nxt - una, self.flight_sent), now)
-            self._undo_una = -1
+        if self.phase != OPEN:
+            return False
+        least = self.congestion.cwnd <= self.mss
+        self.congestion.on_ecn(self._used(max(nxt - una, self.flight_sent)), now)
+        self._undo_una = -1
+        return least
+
+    # RFC3168-07, RFC9438-07
+    def hold(self, now: Time) -> None:
+        """What is new waits as long as the retransmission timer does that starts now (RFC 3168 6.1.2)."""
+        self.held_until = now + self.rtt.rto
 
     # Time-outs.
 
@@ -521,6 +590,7 @@ class Repair:
         if self._prr is not None:
             self._follow(self._prr, 0, safe_ack=True)  # one segment, or nothing would be sent before the time-out
 
+    # RFC2018-11, RFC5681-31, RFC6298-11, RFC6582-05, RFC6675-14
     def on_retransmission_timeout(self, una: int, nxt: int, *, says_congestion: bool, now: Time) -> None:
         """The oldest data was not acknowledged in time (RFC 6298 5.4 to 5.6, RFC 8985 6.3)."""
         self.rtt.back_off()
@@ -538,7 +608,7 @@ class Repair:
             if fresh and (self.phase != RECOVERY or self._undo_una < 0):
                 self._remember(una)
             # What is believed lost is in flight no more: the window bounds what is (RFC 5681 3.1, RFC 9438 4.6).
-            self.congestion.on_timeout(min(nxt - una, self.congestion.cwnd), fresh, now)
+            self.congestion.on_timeout(self._used(min(nxt - una, self.congestion.cwnd)), fresh, now)
         if self.rack is not None:
             if first is not None and records.is_burst(first):
                 records.split(first, self.mss)  # of a burst, too, it is the first segment that has timed out

@@ -38,6 +38,7 @@ class SendBuffer:
     def __len__(self) -> int:
         return self.end - self.start
 
+    # RFC 9293 MAY-16
     def append(self, data: Buffer) -> None:
         """Add octets at the end; the caller promises not to change them."""
         view = memoryview(data)

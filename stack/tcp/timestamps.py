@@ -12,10 +12,13 @@ from __future__ import annotations
 from stack.tcp.seq import HALF, MASK
 from stack.wire.units import MS, SECOND, Duration, Time
 
+# RFC7323-22
 TICK: Duration = MS
+# RFC7323-23
 EXPIRY: Duration = 24 * 86_400 * SECOND  #: RFC 7323 5.5: after 24 days TS.Recent says nothing any more.
 
 
+# RFC7323-15
 def clock(offset: int, now: Time) -> int:
     """TSval for a segment that leaves now."""
     return (now // TICK + offset) & MASK
@@ -45,10 +48,12 @@ class Timestamps:
         ticks = (self.value(now) - echo) & MASK
         return ticks * TICK if ticks < HALF else -1
 
+    # RFC7323-19, RFC7323-23
     def is_old(self, value: int, now: Time) -> bool:
         """PAWS (RFC 7323 5.3 R1): whether a segment with this TSval is an old duplicate."""
         return is_older(value, self.recent) and now - self.recent_at <= EXPIRY
 
+    # RFC7323-10, RFC7323-17, RFC7323-18
     def on_segment(self, value: int, starts_in_order: bool, now: Time) -> None:
         """Take TSval as TS.Recent when the segment covers Last.ACK.sent (RFC 7323 4.3, 2)."""
         if starts_in_order and (not is_older(value, self.recent) or now - self.recent_at > EXPIRY):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from stack.tcp import low_water, urgent
 from stack.tcp.receiver import Blocks
 from stack.tcp.seq import wrap
 from stack.tcp.state import CAN_RECEIVE, CLOSE_WAIT, CLOSED, SYN_SENT, TIME_WAIT, Event
@@ -25,6 +26,7 @@ MIN_OVERRIDE: Duration = 100 * MS
 MAX_OVERRIDE: Duration = 1000 * MS
 
 
+# RFC 9293 MUST-58, MUST-59, RFC5681-30
 def next_segment(conn: Connection, now: Time) -> Segment | None:
     """The next segment that should leave now, or None."""
     if conn.reply is not None:
@@ -53,19 +55,23 @@ def next_segment(conn: Connection, now: Time) -> Segment | None:
     return None
 
 
+# RFC 9293 MUST-35, MUST-36, RFC3168-13
 def _from_sender(conn: Connection, now: Time) -> Segment | None:
     snd = conn.snd
     if conn.probe_owed:
         conn.probe_owed = False
+        if snd.pushing is not None:
+            snd.pushing.more = False  # it did not come in time: this is the end for now
         chunk = snd.override(now)
         if chunk is not None:
             return _with_chunk(conn, now, chunk)
-        chunk = snd.zero_window_probe()
-        if chunk is not None:
+        if snd.pending:
             if conn.heard_at >= conn.probed_at:
                 conn.probed_at = now
             _arm_persist(conn, now)
-            return _with_chunk(conn, now, chunk)
+            if conn.options.habits.probes_without_text:
+                return _keepalive(conn, now)
+            return _with_chunk(conn, now, snd.zero_window_probe())
     if conn.tail_probe_owed:
         conn.tail_probe_owed = False
         chunk = snd.tail_loss_probe(now)
@@ -76,6 +82,8 @@ def _from_sender(conn: Connection, now: Time) -> Segment | None:
     if chunk is not None:
         return _with_chunk(conn, now, chunk, fresh=chunk[0] >= fresh_from)
     conn.timers.pacing = snd.pace_at
+    if conn.wants_low_water:
+        low_water.on_sent(conn)
     if snd.blocked_by_window:
         if conn.timers.persist == NEVER:
             _arm_persist(conn, now)
@@ -84,9 +92,15 @@ def _from_sender(conn: Connection, now: Time) -> Segment | None:
     if conn.keepalive_owed:
         conn.keepalive_owed = False
         return _keepalive(conn, now)
+    if snd.pushing is not None and snd.pushing.owed and snd.una > 0:
+        snd.pushing.owed = False
+        seg = _ack(conn, now, conn.rcv.blocks())
+        urgent.mark(snd, seg, snd.nxt)
+        return seg
     return None
 
 
+# RFC 9293 MUST-36, SHLD-29
 def _arm_persist(conn: Connection, now: Time) -> None:
     """The first probe follows after one RTO, the others in growing intervals (RFC 9293 3.8.6.1, SHLD-29, -30).
 
@@ -97,11 +111,15 @@ def _arm_persist(conn: Connection, now: Time) -> None:
         return
     if not conn.persist_interval:
         conn.persist_interval = conn.rtt.rto
+        conn.shut_since = now
     conn.timers.persist = now + conn.persist_interval
     if conn.heard_at < conn.probed_at:
         conn.timers.persist = max(min(conn.timers.persist, conn.probed_at + conn.r2), now)
+    if conn.options.user_timeout is not None:
+        conn.timers.persist = max(min(conn.timers.persist, conn.shut_since + conn.r2), now)
 
 
+# RFC 9293 MUST-16, MUST-61, SHLD-27, RFC2018-03, RFC3168-02, RFC3168-06, RFC3168-09, RFC3168-12, RFC6298-09
 def _with_chunk(conn: Connection, now: Time, chunk: tuple[int, int], *, fresh: bool = False) -> Segment:
     """The segment that carries the numbers [start, end): SYN, data, FIN, or several of them.
 
@@ -129,8 +147,15 @@ def _with_chunk(conn: Connection, now: Time, chunk: tuple[int, int], *, fresh: b
         conn.sent_bytes += size
         conn.data_segs_out += 1 if size <= snd.mss else -(-size // snd.mss)
         conn.last_data_out = now
-        if data_end == buffer.end:
-            flags |= PSH  # nothing is queued behind it (RFC 9293 3.9.1.2, MUST-61)
+        if fresh and conn.rcv.nxt == 1 and conn.rcv.ack_now and conn.options.habits.talks_at_once:
+            conn.rcv.quick = 0
+        pushing = snd.pushing
+        if pushing is None or not (pushing.more or pushing.ends):
+            pushes = data_end == buffer.end  # nothing is queued behind it (RFC 9293 3.9.1.2, MUST-61)
+        else:
+            pushes = pushing.is_end(data_end) or (data_end == buffer.end and not pushing.more)
+        if pushes:
+            flags |= PSH
     if end > buffer.end:
         flags |= FIN
         if conn.own_state is CLOSE_WAIT:
@@ -140,6 +165,8 @@ def _with_chunk(conn: Connection, now: Time, chunk: tuple[int, int], *, fresh: b
     seg = _segment(conn, now, start, flags, parts, conn.rcv.blocks()[:room] if room else ())
     if size > snd.mss:
         seg.gso_size = snd.mss
+    if snd.pushing is not None:
+        urgent.mark(snd, seg, start)
     if conn.ecn and fresh and parts and not conn.handshake_retries:  # who also sent a SYN that didn't ask may not mark
         seg.ecn = ECT_0
         if snd.repair.reduced:
@@ -148,29 +175,48 @@ def _with_chunk(conn: Connection, now: Time, chunk: tuple[int, int], *, fresh: b
     return seg
 
 
+# RFC 9293 SHLD-5, MAY-3, RFC3168-01, RFC3168-03, RFC3168-05, RFC7323-04
 def _syn(conn: Connection, now: Time) -> Segment:
     offer = conn.offer
     rcv = conn.rcv
     answering = conn.own_state is not SYN_SENT
     has_ts = conn.ts is not None if answering else offer.timestamps
-    conn.rcv.ack_now = False
-    # A SYN that is sent again does not ask: some path may drop those that do (RFC 3168 6.1.1.1).
-    asks = offer.ecn == "request" and not conn.handshake_retries
+    window = min(max(rcv.limit - rcv.buffered, 0), 0xFFFF)
+    flags = SYN
+    if answering:
+        flags |= ACK | ECE if conn.ecn else ACK
+        rcv.edge = max(rcv.edge, rcv.nxt + window)
+    elif offer.ecn == "request" and not conn.handshake_retries:
+        # A SYN that is sent again does not ask: some path may drop those that do (RFC 3168 6.1.1.1).
+        flags |= ECE | CWR
+    rcv.on_ack_sent()
+    fast_open = conn.fast_open
+    parts: tuple[Buffer, ...] = ()
+    if fast_open is not None:
+        size = fast_open.on_syn(conn, now)
+        if size:
+            parts = conn.snd.buffer.slices(1, 1 + size)
+            conn.sent_bytes += size
+            conn.data_segs_out += 1
+            conn.last_data_out = now
     return Segment(
         conn.local[1],
         conn.remote[1],
         conn.iss,
         wrap(rcv.nxt, conn.irs) if answering else 0,
-        SYN | ACK if answering else SYN | (ECE | CWR if asks else 0),
-        min(rcv.limit, 0xFFFF),
+        flags,
+        window,
+        parts,
         mss=offer.mss,
         wscale=offer.wscale,
         sack_ok=rcv.sack if answering else offer.sack,
         tsval=clock(conn.ts_offset, now) if has_ts else -1,
         tsecr=conn.ts.recent if conn.ts is not None else 0,
+        fastopen=None if fast_open is None else fast_open.take_option(),
     )
 
 
+# RFC7323-21
 def _reset(conn: Connection, now: Time) -> Segment:
     """<SEQ=SND.NXT><ACK=RCV.NXT><CTL=RST,ACK>, with timestamps as RFC 7323 5.2 asks for.
 
@@ -193,15 +239,18 @@ def _reset(conn: Connection, now: Time) -> Segment:
     )
 
 
+# RFC 9293 SHLD-12, MAY-5
 def _keepalive(conn: Connection, now: Time) -> Segment:
     """An empty segment with a number that the peer has acknowledged already: it must answer (3.8.4, SHLD-12)."""
     return _segment(conn, now, conn.snd.nxt - 1, ACK, (), ())
 
 
+# RFC3168-11
 def _ack(conn: Connection, now: Time, blocks: Blocks) -> Segment:
     return _segment(conn, now, conn.snd.nxt, ACK, (), blocks)
 
 
+# RFC7323-10, RFC7323-11
 def _segment(conn: Connection, now: Time, seq: int, flags: int, parts: tuple[Buffer, ...], blocks: Blocks) -> Segment:
     rcv = conn.rcv
     irs = conn.irs

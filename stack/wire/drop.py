@@ -28,6 +28,7 @@ class Drop(enum.Enum):
     ICMP_IGNORED = "icmp-ignored"  # a type that asks nothing of us
     ICMP_UNMATCHED = "icmp-unmatched"  # an error that quotes no connection of ours, or no sequence in flight
     ICMP_RATE_LIMITED = "icmp-rate-limited"  # an answer withheld by the rate limit
+    PORT_UNREACHABLE = "port-unreachable"  # a UDP datagram: its sender was told that nobody takes it
     # TCP, before a connection was found.
     BAD_DATA_OFFSET = "bad-data-offset"
     NO_CONNECTION = "no-connection"  # answered with a reset where RFC 9293 3.5.2 asks for one
@@ -35,6 +36,8 @@ class Drop(enum.Enum):
     SYN_QUEUE_FULL = "syn-queue-full"
     SYN_QUEUE_EVICTED = "syn-queue-evicted"  # a half-open connection that made way for a new SYN
     ACCEPT_QUEUE_FULL = "accept-queue-full"
+    BAD_COOKIE = "bad-cookie"  # the data of a SYN whose Fast Open cookie is not ours
+    FAST_OPEN_QUEUE_FULL = "fast-open-queue-full"  # the data of a SYN for which there is no place before the handshake
     TOO_LONG = "too-long"  # an answer that would not fit the link
     QUEUE_FULL = "queue-full"  # an answer that found the host's own queue full
     # TCP, in a connection.

@@ -25,7 +25,7 @@ from stack.wire.packet import Buffer
 
 HEADER_LENGTH: Final = 8
 
-# ICMP types (RFC 792) and the codes of UNREACHABLE.
+# ICMP types (RFC 792) and the codes of UNREACHABLE (RFC 1122 3.2.2.1).
 ECHO_REPLY: Final = 0
 UNREACHABLE: Final = 3
 SOURCE_QUENCH: Final = 4
@@ -39,6 +39,11 @@ PROTOCOL_UNREACHABLE: Final = 2
 PORT_UNREACHABLE: Final = 3
 FRAGMENTATION_NEEDED: Final = 4
 SOURCE_ROUTE_FAILED: Final = 5
+NET_UNKNOWN: Final = 6
+HOST_UNKNOWN: Final = 7
+SOURCE_ISOLATED: Final = 8
+NET_PROHIBITED: Final = 9
+NET_UNREACHABLE_FOR_TOS: Final = 11
 ADMIN_PROHIBITED: Final = 13
 
 # ICMPv6 types (RFC 4443, RFC 4861) and the codes of V6_UNREACHABLE.
@@ -58,6 +63,8 @@ V6_ADMIN_PROHIBITED: Final = 1
 V6_BEYOND_SCOPE: Final = 2
 V6_ADDRESS_UNREACHABLE: Final = 3
 V6_PORT_UNREACHABLE: Final = 4
+V6_POLICY_FAILED: Final = 5
+V6_ROUTE_REJECTED: Final = 6
 
 _V4_ERRORS = frozenset((UNREACHABLE, SOURCE_QUENCH, REDIRECT, TIME_EXCEEDED, PARAMETER_PROBLEM))
 _HEADER = struct.Struct("!BBHI")
@@ -87,13 +94,14 @@ class Quote:
     """Whose packet an ICMP error is about: the packet as sent, so `src` is the one who gets the error.
 
     Ports and `seq` are the first eight octets behind the IP header, as TCP lays them out. Where `protocol` is
-    ICMP and the quoted message an echo, `seq` holds its identifier and sequence (the message's `rest`).
+    ICMP and the quoted message an echo, `seq` holds its identifier and sequence (the message's `rest`). `length` is
+    what the packet says of its own length, in octets.
     """
 
-    __slots__ = ("dst", "dst_port", "protocol", "seq", "src", "src_port", "version")
+    __slots__ = ("dst", "dst_port", "length", "protocol", "seq", "src", "src_port", "version")
 
     def __init__(
-        self, version: int, src: bytes, dst: bytes, protocol: int, src_port: int, dst_port: int, seq: int
+        self, version: int, src: bytes, dst: bytes, protocol: int, src_port: int, dst_port: int, seq: int, length: int
     ) -> None:
         self.version = version
         self.src = src
@@ -102,6 +110,7 @@ class Quote:
         self.src_port = src_port
         self.dst_port = dst_port
         self.seq = seq
+        self.length = length
 
 
 def decode(data: Buffer, src: bytes | None = None, dst: bytes | None = None) -> Icmp:
@@ -141,7 +150,10 @@ def quoted(payload: bytes, version: int) -> Quote:
     if header.start + 8 > len(payload):
         raise WireError(Drop.TRUNCATED, "the packet quoted by an ICMP error")
     src_port, dst_port, seq = _QUOTE.unpack_from(payload, header.start)
-    return Quote(version, header.src, header.dst, header.protocol, src_port, dst_port, seq)
+    length = int.from_bytes(payload[2:4] if version == 4 else payload[4:6], "big")
+    if version == 6:
+        length += ipv6.HEADER_LENGTH
+    return Quote(version, header.src, header.dst, header.protocol, src_port, dst_port, seq, length)
 
 
 def _start(src: bytes | None, dst: bytes | None, length: int) -> int:

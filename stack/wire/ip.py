@@ -13,6 +13,7 @@ from stack.wire.ipheader import PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP, 
 __all__ = ["PROTO_ICMP", "PROTO_ICMPV6", "PROTO_TCP", "PROTO_UDP", "IPHeader", "decode", "encode"]
 
 
+# RFC1122-01
 def decode(frame: bytes, size: int = 0) -> IPHeader:
     """The header of a whole received packet; `WireError` for anything malformed or forbidden.
 

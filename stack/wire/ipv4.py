@@ -39,6 +39,7 @@ _OFFSET: Final = 0x1FFF
 _HEADER = struct.Struct("!BBHHHBBH4s4s")
 
 
+# RFC1122-02
 def decode(frame: bytes, size: int = 0) -> IPHeader:
     """The header of a whole received packet; `WireError` for anything malformed or forbidden (`size`: `ip.decode`)."""
     if len(frame) < HEADER_LENGTH:
@@ -101,6 +102,7 @@ def encode(
     return _HEADER.pack(0x45, traffic_class, total, ident, flags, hop_limit, protocol, checksum, src, dst)
 
 
+# RFC 9293 MUST-50, RFC1122-07
 def _check_options(frame: bytes, end: int) -> None:
     """Walk the options once; malformed ones and source routes raise. RFC 9293 MUST-50: others are ignored."""
     at = HEADER_LENGTH

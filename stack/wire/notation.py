@@ -7,7 +7,8 @@
 
 First the flags, a letter each as tcpdump has them: F, S, R, P, `.` for ACK, U, E for ECE, W for CWR, or `-`
 for none. Then first sequence number, the one behind the payload, and the payload's length; SYN and FIN are
-not counted there. `ack`, `win`, `urg` and the options follow where there are any.
+not counted there. `ack`, `win`, `urg` and the options follow where there are any. A Fast Open option is `FO` with its
+cookie in hexadecimal digits, or alone where it asks for one; `FOEXP` in its experimental form.
 
 Numbers are relative to two bases: `seq_base` is where the sender's numbers start, `ack_base` the receiver's,
 which acknowledgments and SACK blocks count in. With both 0, which is what `parse_segment` has unless told
@@ -34,6 +35,7 @@ _LINE = re.compile(
 )
 _TIMESTAMPS = re.compile(r"TS\s+val\s+(\d+)\s+ecr\s+(\d+)", re.ASCII)
 _BLOCK = re.compile(r"(\d+):(\d+)", re.ASCII)
+_COOKIE = re.compile(r"(?:[0-9a-f]{2}){0,38}", re.ASCII)
 
 _ICMP_NAMES = {
     icmp.ECHO_REPLY: "echo reply",
@@ -138,6 +140,9 @@ def _format_options(seg: Segment, ack_base: int) -> str:
         options.append(f"TS val {seg.tsval} ecr {seg.tsecr}")
     if seg.wscale >= 0:
         options.append(f"wscale {seg.wscale}")
+    if seg.fastopen is not None:
+        cookie, experimental = seg.fastopen
+        options.append(f"{'FOEXP' if experimental else 'FO'} {cookie.hex()}".rstrip())
     if seg.sacks:
         blocks = [f"{(left - ack_base) & _MASK}:{(right - ack_base) & _MASK}" for left, right in seg.sacks]
         options.append("sack " + " ".join(blocks))
@@ -154,6 +159,10 @@ def _parse_option(segment: Segment, text: str, ack_base: int) -> None:
         segment.mss = _number(value, 0xFFFF)
     elif name == "wscale":
         segment.wscale = _number(value, 0xFF)
+    elif name in ("FO", "FOEXP"):
+        if not _COOKIE.fullmatch(value):
+            raise ValueError(f"not a cookie: {value[:40]!r}")
+        segment.fastopen = bytes.fromhex(value), name == "FOEXP"
     elif match := _TIMESTAMPS.fullmatch(text):
         segment.tsval, segment.tsecr = (_number(digits, _MASK) for digits in match.groups())
     elif name == "sack":

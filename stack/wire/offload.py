@@ -16,6 +16,7 @@ from stack.wire.packet import PARTIAL, VERIFY, Packet
 UDP_CHECKSUM_OFFSET = 6  #: Where the checksum field stands in a UDP header.
 
 
+# RFC 9293 MUST-2
 def complete(packet: Packet) -> Packet:
     """A packet whose checksum is full; the same object unless it was `PARTIAL`.
 

@@ -28,20 +28,25 @@ CE: Final = 3
 
 FLAG_LETTERS: Final = "FSRP.UEW"  #: One letter a bit, lowest first, as tcpdump prints them.
 
+FastOpenOption = tuple[bytes, bool]
+"""A Fast Open option: the cookie, b"" where one is asked for, and whether it came, or is to go, in the experimental
+form (RFC 7413 4.1.1)."""
+
 
 class Segment:
     """A TCP segment.
 
     `parts` holds the payload's buffers and `size` their bytes. Options that are absent read as `mss` 0, `wscale`
-    -1, `sack_ok` False, `sacks` empty and `tsval` -1. `gso_size` is the payload bytes in each wire segment where
-    this one stands for several, else 0. `ecn` is the codepoint in the IP header around it: the host sets it on what
-    arrives, and writes it on what leaves.
+    -1, `sack_ok` False, `sacks` empty, `tsval` -1 and `fastopen` None. `gso_size` is the payload bytes in each wire
+    segment where this one stands for several, else 0. `ecn` is the codepoint in the IP header around it: the host sets
+    it on what arrives, and writes it on what leaves.
     """
 
     __slots__ = (
         "ack",
         "dst_port",
         "ecn",
+        "fastopen",
         "flags",
         "gso_size",
         "mss",
@@ -77,6 +82,7 @@ class Segment:
         tsecr: int = 0,
         gso_size: int = 0,
         ecn: int = NOT_ECT,
+        fastopen: FastOpenOption | None = None,
     ) -> None:
         self.src_port = src_port
         self.dst_port = dst_port
@@ -98,6 +104,7 @@ class Segment:
         self.tsecr = tsecr
         self.gso_size = gso_size
         self.ecn = ecn
+        self.fastopen = fastopen
 
     @property
     def length(self) -> int:

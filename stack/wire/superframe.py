@@ -7,9 +7,10 @@
                                            ...        and FIN, PSH on the last
 
 Each packet repeats the headers. What differs: the sequence number; FIN and PSH, which only the last one has; CWR, which
-only the first one has (RFC 3168 6.1.2: once per reduction of the window); the lengths; the identification of an IPv4
-packet, which counts up; and both checksums, which are made anew. So the result is what a wire would have carried, and
-a receiver has to verify it.
+only the first one has (RFC 3168 6.1.2: once per reduction of the window); the urgent pointer, which counts from each
+one's number, and URG where urgent data is left (devices repeat both, so nobody should send them such a super-frame);
+the lengths; the identification of an IPv4 packet, which counts up; and both checksums, which are made anew. So the
+result is what a wire would have carried, and a receiver has to verify it.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from stack.wire.drop import WireError
 from stack.wire.ipheader import PROTO_TCP, IPHeader
 from stack.wire.offload import complete
 from stack.wire.packet import TRUSTED, VERIFY, Packet
-from stack.wire.segment import CWR, FIN, PSH
+from stack.wire.segment import CWR, FIN, PSH, URG
 
 _MASK: Final = 0xFFFF_FFFF
 # Where these fields stand in a TCP header.
 _SEQ: Final = 4
 _FLAGS: Final = 13
+_URGENT: Final = 18
 
 
 def split(packet: Packet) -> list[Packet]:
@@ -101,8 +103,17 @@ def _piece(frame: bytes, start: int, payload: int, data: memoryview, number: int
         header[_FLAGS] &= ~(FIN | PSH) & 0xFF
     if number:
         header[_FLAGS] &= ~CWR & 0xFF
+    if header[_FLAGS] & URG and offset:
+        _point(header, int.from_bytes(header[_URGENT : _URGENT + 2], "big") - offset)
     head = _network_header(frame, start, payload - start + len(data), number)
     return Packet(head + _with_checksum(frame, header, data), (data,), csum=VERIFY)
+
+
+def _point(header: bytearray, distance: int) -> None:
+    """Say that urgent data ends `distance` octets on; nothing if that is behind."""
+    if distance <= 0:
+        header[_FLAGS] &= ~URG & 0xFF
+    header[_URGENT : _URGENT + 2] = max(distance, 0).to_bytes(2, "big")
 
 
 def _network_header(frame: bytes, start: int, length: int, number: int) -> bytes:

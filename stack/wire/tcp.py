@@ -12,13 +12,18 @@
 Both directions have a fast path, because nearly every segment of a running connection has either no options
 or exactly NOP, NOP, Timestamps.
 
+The options of a SYN are written in one of two orders. Usually in Linux', in which they come in whole words: MSS; then
+SACK-permitted with the timestamps, or either of them behind two NOPs; NOP and window scale; Fast Open, with NOPs behind
+it. Or by kind, as FreeBSD has them: MSS, NOP, window scale, SACK-permitted, timestamps, Fast Open; timestamps begin two
+octets behind a word's begin, and what is left of the last word is End of Option List and zeros.
+
 Reading options is tolerant, for a segment that anyone can spoof must not cost a connection (a deviation from
 the reset that MUST-7 suggests):
 - an unknown kind is skipped by its length (MUST-6);
 - a length below 2, or one that runs past the header, ends the reading; what was read before stands (MUST-7);
 - a known kind with another length than its own is skipped by the length it gives;
 - of an option that comes twice the first counts;
-- MSS, window scale and SACK permitted count only on a SYN, SACK blocks only without one.
+- MSS, window scale, SACK permitted and Fast Open count only on a SYN, SACK blocks only without one.
 Whatever follows End of Option List is padding (MUST-69).
 
 Outgoing segments carry a partial checksum: the folded sum of the pseudo-header in the checksum field, which
@@ -34,7 +39,7 @@ from stack.wire.checksum import address_sum
 from stack.wire.drop import Drop, WireError
 from stack.wire.ipheader import PROTO_TCP, IPHeader
 from stack.wire.packet import Buffer
-from stack.wire.segment import SYN, Segment
+from stack.wire.segment import SYN, FastOpenOption, Segment
 
 __all__ = ["address_sum", "checksum_ok", "decode", "encode", "option_length"]
 
@@ -42,7 +47,7 @@ HEADER_LENGTH: Final = 20  #: Octets without options.
 MAX_OPTIONS: Final = 40  #: Octets; the data offset counts to 15 words.
 CHECKSUM_OFFSET: Final = 16  #: Where the checksum field stands in the header.
 
-# Kinds (RFC 9293 3.2, RFC 7323, RFC 2018) and the one length that each may have.
+# Kinds (RFC 9293 3.2, RFC 7323, RFC 2018, RFC 7413) and the lengths that each may have.
 EOL: Final = 0
 NOP: Final = 1
 MSS: Final = 2
@@ -54,6 +59,11 @@ MSS_LENGTH: Final = 4
 WSCALE_LENGTH: Final = 3
 SACK_PERMITTED_LENGTH: Final = 2
 TIMESTAMPS_LENGTH: Final = 10
+FAST_OPEN: Final = 34
+EXPERIMENT: Final = 254  #: Shared by experiments, which tell themselves apart by what follows (RFC 6994).
+FAST_OPEN_MAGIC: Final = bytes((0xF9, 0x89))
+MIN_COOKIE: Final = 4  #: RFC 7413 4.1.1; and an even number of octets.
+MAX_COOKIE: Final = 16
 MAX_SACK_BLOCKS: Final = 4  #: 2 + 8n octets within 40; three beside timestamps.
 
 _HEADER = struct.Struct("!HHIIHHHH")
@@ -68,6 +78,7 @@ _TWO_U32 = struct.Struct("!II")
 _BLOCKS = tuple(struct.Struct(f"!{2 * n}I") for n in range(MAX_SACK_BLOCKS + 1))
 
 
+# RFC 9293 MUST-1
 def decode(frame: Buffer, start: int, end: int) -> Segment:
     """The segment in `frame[start:end]`, which must lie within the frame. The checksum is not looked at.
 
@@ -95,19 +106,21 @@ def decode(frame: Buffer, start: int, end: int) -> Segment:
     return segment
 
 
-def encode(seg: Segment, address_sum: int) -> bytes:
+# RFC 9293 MUST-2, MUST-65, RFC2018-01
+def encode(seg: Segment, address_sum: int, *, by_kind: bool = False) -> bytes:
     """The header and options of a segment; its payload goes beside it. The checksum field is partial.
 
-    `address_sum` is the function of that name of the two addresses. SACK blocks that do not fit are left out,
-    the last ones first. Raises `ValueError` for an option on a segment where the RFC forbids it: MSS
-    (MUST-65), window scale or SACK permitted without SYN, SACK blocks with it.
+    `address_sum` is the function of that name of the two addresses; `by_kind` is the order of a SYN's options. SACK
+    blocks that do not fit are left out, the last ones first. Raises `ValueError` for an option on a segment where
+    the RFC forbids it: MSS (MUST-65), window scale, SACK permitted or Fast Open without SYN, SACK blocks with it;
+    and for a cookie that no option can hold.
     """
     flags = seg.flags
     if flags & SYN:
-        options = _syn_options(seg)
+        options = _syn_options_by_kind(seg) if by_kind else _syn_options(seg)
     else:
-        if seg.mss or seg.sack_ok or seg.wscale >= 0:
-            raise ValueError("MSS, window scale and SACK permitted belong on a SYN")
+        if seg.mss or seg.sack_ok or seg.wscale >= 0 or seg.fastopen is not None:
+            raise ValueError("MSS, window scale, SACK permitted and Fast Open belong on a SYN")
         if seg.sacks:
             options = _plain_options(seg)
         elif seg.tsval >= 0:
@@ -143,14 +156,16 @@ def encode(seg: Segment, address_sum: int) -> bytes:
 
 
 def option_length(seg: Segment) -> int:
-    """How many octets of options `encode` will give this segment, padding included."""
+    """How many octets of options `encode` will give this segment at most, padding included."""
     if seg.flags & SYN:
         timestamps = 12 if seg.tsval >= 0 else 4 if seg.sack_ok else 0
-        return (4 if seg.mss else 0) + timestamps + (4 if seg.wscale >= 0 else 0)
+        cookie = 0 if seg.fastopen is None else len(_fast_open_option(seg.fastopen)) + 3 & ~3
+        return (4 if seg.mss else 0) + timestamps + (4 if seg.wscale >= 0 else 0) + cookie
     length = 12 if seg.tsval >= 0 else 0
     return length + 4 + 8 * _fitting_blocks(seg) if seg.sacks else length
 
 
+# RFC 9293 MUST-3
 def checksum_ok(frame: bytes, header: IPHeader) -> bool:
     """Whether the TCP checksum of a received packet holds (RFC 9293 MUST-3)."""
     start, end = header.start, header.end
@@ -162,10 +177,10 @@ def checksum_ok(frame: bytes, header: IPHeader) -> bool:
     return value % 65535 == 0
 
 
+# RFC 9293 MUST-4
 def _syn_options(seg: Segment) -> bytes:
     """In the order in which Linux writes them, the one that every peer has met."""
-    if seg.sacks:
-        raise ValueError("SACK blocks do not belong on a SYN")
+    _check_syn(seg)
     options = b""
     if seg.mss:
         options += bytes((MSS, MSS_LENGTH)) + _U16.pack(seg.mss)
@@ -175,7 +190,48 @@ def _syn_options(seg: Segment) -> bytes:
         options += bytes((NOP, NOP, SACK_PERMITTED, SACK_PERMITTED_LENGTH))
     if seg.wscale >= 0:
         options += bytes((NOP, WSCALE, WSCALE_LENGTH, seg.wscale))
+    if seg.fastopen is not None:
+        option = _fast_open_option(seg.fastopen)
+        options += option + bytes((NOP,)) * (-len(option) & 3)
     return options
+
+
+# RFC 9293 MUST-69
+def _syn_options_by_kind(seg: Segment) -> bytes:
+    """In the order of their kinds."""
+    _check_syn(seg)
+    options = b""
+    if seg.mss:
+        options += bytes((MSS, MSS_LENGTH)) + _U16.pack(seg.mss)
+    if seg.wscale >= 0:
+        options += bytes((NOP, WSCALE, WSCALE_LENGTH, seg.wscale))
+    if seg.sack_ok:
+        options += bytes((SACK_PERMITTED, SACK_PERMITTED_LENGTH))
+    if seg.tsval >= 0:
+        options += bytes((NOP,)) * (2 - len(options) & 3)
+        options += bytes((TIMESTAMPS, TIMESTAMPS_LENGTH)) + _TWO_U32.pack(seg.tsval, seg.tsecr)
+    if seg.fastopen is not None:
+        options += _fast_open_option(seg.fastopen)
+    return options + bytes((EOL,)) * (-len(options) & 3)
+
+
+def _check_syn(seg: Segment) -> None:
+    if seg.sacks:
+        raise ValueError("SACK blocks do not belong on a SYN")
+
+
+def _fast_open_option(fastopen: FastOpenOption) -> bytes:
+    cookie, experimental = fastopen
+    if not _may_be_cookie(cookie):
+        raise ValueError(f"a Fast Open option holds no cookie of {len(cookie)} octets")
+    if experimental:
+        return bytes((EXPERIMENT, 4 + len(cookie))) + FAST_OPEN_MAGIC + cookie
+    return bytes((FAST_OPEN, 2 + len(cookie))) + cookie
+
+
+def _may_be_cookie(cookie: bytes) -> bool:
+    """RFC 7413 4.1.1: 4 to 16 octets, an even number of them; none at all ask for one."""
+    return not cookie or (MIN_COOKIE <= len(cookie) <= MAX_COOKIE and not len(cookie) & 1)
 
 
 def _plain_options(seg: Segment) -> bytes:
@@ -189,6 +245,7 @@ def _fitting_blocks(seg: Segment) -> int:
     return min(len(seg.sacks), MAX_SACK_BLOCKS - 1 if seg.tsval >= 0 else MAX_SACK_BLOCKS)
 
 
+# RFC 9293 MUST-4, MUST-5, MUST-6, MUST-7, MUST-64, MUST-68, MUST-69
 def _read_options(segment: Segment, frame: Buffer, at: int, end: int) -> None:
     syn = segment.flags & SYN
     while at < end:
@@ -215,6 +272,7 @@ def _read_options(segment: Segment, frame: Buffer, at: int, end: int) -> None:
         at += length
 
 
+# RFC 9293 MUST-14, RFC7323-03
 def _read_syn_option(segment: Segment, frame: Buffer, at: int, kind: int, length: int) -> None:
     if kind == MSS:
         # An MSS of 0 says nothing and counts as absent.
@@ -224,5 +282,16 @@ def _read_syn_option(segment: Segment, frame: Buffer, at: int, kind: int, length
         # Kept as received; RFC 7323 2.3 has the connection use 14 for anything above.
         if length == WSCALE_LENGTH and segment.wscale < 0:
             segment.wscale = frame[at + 2]
-    elif kind == SACK_PERMITTED and length == SACK_PERMITTED_LENGTH:
-        segment.sack_ok = True
+    elif kind == SACK_PERMITTED:
+        if length == SACK_PERMITTED_LENGTH:
+            segment.sack_ok = True
+    elif kind == FAST_OPEN:
+        _read_fast_open(segment, bytes(frame[at + 2 : at + length]), False)
+    elif kind == EXPERIMENT and frame[at + 2 : at + min(length, 4)] == FAST_OPEN_MAGIC:
+        _read_fast_open(segment, bytes(frame[at + 4 : at + length]), True)
+
+
+# RFC7413-02
+def _read_fast_open(segment: Segment, cookie: bytes, experimental: bool) -> None:
+    if segment.fastopen is None and _may_be_cookie(cookie):
+        segment.fastopen = cookie, experimental

@@ -20,6 +20,7 @@ from tests.support.peer import Peer
 # What comes in.
 
 
+# RFC1122-23
 # RFC 9293 MUST-57
 @pytest.mark.parametrize(
     "target", ["10.9.0.255", "10.9.0.0", "255.255.255.255", "224.0.0.1", "239.1.2.3", "ff02::1", "ff05::2"]
@@ -35,6 +36,7 @@ def test_nothing_answers_what_was_sent_to_many(target: str, line: str) -> None:
     assert peer.host.counters.drops == {"broadcast": 1}
 
 
+# RFC1122-03
 # RFC 9293 MUST-63
 @pytest.mark.parametrize(
     "source",
@@ -76,6 +78,7 @@ def test_land() -> None:
     peer.sees_nothing(during=MINUTE)
 
 
+# RFC1122-04
 @pytest.mark.parametrize("target", ["10.9.0.3", "10.8.0.2", "fd00::3"])
 def test_packets_for_others_are_dropped_silently(target: str) -> None:
     peer = Peer(host_address=target, v6=":" in target)
@@ -85,6 +88,7 @@ def test_packets_for_others_are_dropped_silently(target: str) -> None:
     assert peer.host.counters.drops == {"not-for-us": 2}
 
 
+# RFC 9293 MUST-3
 def test_bad_checksum_is_counted_and_dropped() -> None:
     peer = Peer()
     peer.listens()
@@ -173,6 +177,7 @@ def test_host_chooses_the_local_address(remote: str, local: str) -> None:
     assert bench.stray().startswith(f"[{local}]" if ":" in local else local)
 
 
+# RFC1122-26
 # RFC 9293 MUST-45
 def test_local_address_stays_what_it_was() -> None:
     """Also when one comes up that would be a better choice now, and for every kind of segment."""
@@ -207,6 +212,7 @@ def test_answers_come_from_the_address_that_was_asked() -> None:
     assert not bench.strays
 
 
+# RFC1122-26
 # RFC 9293 MUST-43
 def test_local_address_of_an_active_open() -> None:
     bench = _multihomed()
@@ -255,6 +261,7 @@ def test_passive_open_on_an_address_that_is_not_ours() -> None:
     assert refused.value.errno == errno.EADDRNOTAVAIL
 
 
+# RFC1122-23
 # RFC 9293 MUST-46
 @pytest.mark.parametrize(
     "remote",
@@ -341,6 +348,7 @@ def test_address_that_was_removed_is_answered_no_more() -> None:
         peer.host.remove_address("10.7.0.2")
 
 
+# RFC1122-03
 @pytest.mark.parametrize(
     "cidr",
     ["224.0.0.1/24", "0.0.0.0/0", "127.0.0.1/8", "10.9.0.255/24", "10.9.0.0/24", "::1/128", "ff02::1/64", "::/0"],
@@ -361,6 +369,7 @@ def test_network_of_two_has_no_broadcast_address() -> None:
 # The hop limit (3.9.2).
 
 
+# RFC1122-06
 # RFC 9293 MUST-49
 @pytest.mark.parametrize("v6", [False, True])
 @pytest.mark.parametrize("ttl", [1, 32, 255])
@@ -408,6 +417,7 @@ def test_hop_limit_can_be_changed() -> None:
     assert ip.decode(peer.sees("P. 1:11(10) ack 1").frame).hop_limit == 5
 
 
+# RFC1122-06
 # RFC 9293 MUST-49
 @pytest.mark.parametrize("ttl", [0, 256, -1])
 def test_hop_limit_that_is_none(ttl: int) -> None:

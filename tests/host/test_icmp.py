@@ -1,4 +1,5 @@
-"""ICMP at the host: errors for connections (RFC 9293 3.9.2.2, RFC 5927), echo both ways (RFC 1122 3.2.2.6)."""
+"""ICMP at the host: errors for connections (RFC 9293 3.9.2.2, RFC 5927), echo both ways (RFC 1122 3.2.2.6), and the one
+error that it sends (RFC 1122 3.2.2.1)."""
 
 from __future__ import annotations
 
@@ -10,7 +11,9 @@ from stack.tcp.config import TcpOptions
 from stack.tcp.state import State
 from stack.wire import icmp, ip
 from stack.wire.address import parse_address
-from stack.wire.ip import PROTO_ICMP, PROTO_ICMPV6
+from stack.wire.checksum import checksum, pseudo_header_sum
+from stack.wire.ip import PROTO_ICMP, PROTO_ICMPV6, PROTO_UDP
+from stack.wire.packet import PARTIAL, TRUSTED, Packet
 from stack.wire.units import MS, SECOND
 from tests.support import states
 from tests.support.bench import HOST4, HOST6, PEER4, PEER6, Bench
@@ -19,7 +22,7 @@ from tests.support.peer import Peer
 # Errors (3.9.2.2).
 
 HARD4 = [(icmp.UNREACHABLE, 2, errno.ENOPROTOOPT), (icmp.UNREACHABLE, 3, errno.ECONNREFUSED)]
-HARD6 = [(icmp.V6_UNREACHABLE, 4, errno.ECONNREFUSED), (icmp.V6_PARAMETER_PROBLEM, 1, errno.EPROTO)]
+HARD6 = [(icmp.V6_UNREACHABLE, 4, errno.ECONNREFUSED)]
 #: MUST-56's: unreachable 0, 1, 5, time exceeded 0 and 1, parameter problem; code 4 belongs to path-MTU discovery, and
 #: the other codes of RFC 1122 3.2.2.1 to nobody.
 SOFT4 = [
@@ -29,19 +32,21 @@ SOFT4 = [
     (icmp.PARAMETER_PROBLEM, 0),
     (icmp.PARAMETER_PROBLEM, 1),
 ]
-#: Their ICMPv6 equivalents: unreachable 0 and 3, time exceeded, parameter problem 0 and 2; and too big.
+#: Their ICMPv6 equivalents: unreachable 0 and 3, time exceeded, parameter problem 0 to 2; and too big.
 SOFT6 = [
     *[(icmp.V6_UNREACHABLE, code) for code in (0, 1, 2, 3)],
     (icmp.V6_PACKET_TOO_BIG, 0),
     (icmp.V6_TIME_EXCEEDED, 0),
     (icmp.V6_TIME_EXCEEDED, 1),
     (icmp.V6_PARAMETER_PROBLEM, 0),
+    (icmp.V6_PARAMETER_PROBLEM, 1),
     (icmp.V6_PARAMETER_PROBLEM, 2),
 ]
 HARD = [(False, *case) for case in HARD4] + [(True, *case) for case in HARD6]
 SOFT = [(False, *case) for case in SOFT4] + [(True, *case) for case in SOFT6]
 
 
+# RFC1122-22
 # RFC 9293 MUST-54, SHLD-26
 @pytest.mark.parametrize(("v6", "kind", "code", "number"), HARD)
 def test_hard_error_ends_the_connection_that_it_is_about(v6: bool, kind: int, code: int, number: int) -> None:
@@ -82,6 +87,7 @@ def test_hard_error_is_soft_once_the_peer_was_heard(
     assert user.state is before
 
 
+# RFC1122-22
 # RFC 9293 MUST-56
 @pytest.mark.parametrize(("v6", "kind", "code"), SOFT)
 def test_soft_error_aborts_nothing(v6: bool, kind: int, code: int) -> None:
@@ -100,6 +106,7 @@ def test_soft_error_aborts_nothing(v6: bool, kind: int, code: int) -> None:
     user.reads(10)
 
 
+# RFC6633-01
 # RFC 9293 MUST-55
 @pytest.mark.parametrize("reach", [states.syn_sent, states.established])
 def test_source_quench_is_discarded_silently(reach: states.Reach) -> None:
@@ -174,7 +181,8 @@ def test_soft_error_does_not_outlive_progress() -> None:
     assert isinstance(user.error, TimeoutError)
 
 
-@pytest.mark.parametrize("kind", [3, 4, 5, 9, 10, 12, 13, 17, 40, 255])
+# RFC1122-09, RFC1122-13
+@pytest.mark.parametrize("kind", [3, 4, 5, 9, 10, 12, 13, 14, 15, 16, 17, 18, 40, 255])
 def test_other_messages_are_dropped_silently(kind: int) -> None:
     """RFC 1122 3.2.2: and a redirect is not followed."""
     peer = Peer()
@@ -193,6 +201,7 @@ def _echo(v6: bool, payload: bytes = b"twelve bytes", *, reply: bool = False, re
     return ip.encode(source, target, PROTO_ICMPV6 if v6 else PROTO_ICMP, len(body), hop_limit=61) + body
 
 
+# RFC1122-12
 @pytest.mark.parametrize("v6", [False, True])
 @pytest.mark.parametrize("size", [0, 1, 56, 1400])
 def test_ping_is_answered(v6: bool, size: int) -> None:
@@ -293,3 +302,136 @@ def test_our_ping_must_fit_the_link() -> None:
     with pytest.raises(OSError, match="1473") as refused:
         bench.host.ping(PEER4, bench.now, size=1500 - 27)
     assert refused.value.errno == errno.EMSGSIZE
+
+
+# Datagrams, which nobody takes.
+
+
+def _datagram(v6: bool, text: bytes = b"", *, length: int | None = None, error: int = 0, summed: bool = True) -> bytes:
+    """UDP with a checksum that is off by `error`, or none."""
+    source, target = (PEER6, HOST6) if v6 else (PEER4, HOST4)
+    length = 8 + len(text) if length is None else length
+    fields = b"".join(value.to_bytes(2, "big") for value in (5353, 53, length))
+    value = checksum(fields + bytes(2) + text, pseudo_header_sum(source, target, PROTO_UDP, length)) ^ error
+    return fields + (value if summed else 0).to_bytes(2, "big") + text
+
+
+def _packet(v6: bool, datagram: bytes) -> bytes:
+    source, target = (PEER6, HOST6) if v6 else (PEER4, HOST4)
+    return ip.encode(source, target, PROTO_UDP, len(datagram)) + datagram
+
+
+# RFC1122-11, RFC1122-14
+@pytest.mark.parametrize(("v6", "size", "quoted"), [
+    (False, 0, 28), (False, 1, 28), (False, 1400, 28), (True, 0, 48), (True, 1000, 1048), (True, 1184, 1232),
+    (True, 1185, 1232), (True, 1452, 1232),
+])  # fmt: skip
+def test_datagram_is_answered_with_port_unreachable(v6: bool, size: int, quoted: int) -> None:
+    """RFC 1122 3.2.2: IP's header and 8 octets are quoted unchanged; RFC 4443 2.4 (c): what fits into 1280 octets."""
+    bench = Bench()
+    frame = _packet(v6, _datagram(v6, bytes(index & 0xFF for index in range(size))))
+    bench.deliver(frame)
+    header = ip.decode(bench.strays[0])
+    assert (header.src, header.dst) == ((HOST6, PEER6) if v6 else (HOST4, PEER4))
+    assert header.traffic_class == 0
+    answer = len(bench.strays[0])
+    assert answer <= len(frame) + (48 if v6 else 28)
+    assert answer <= 1280
+    message = bench.icmp()
+    assert (message.type, message.code) == ((icmp.V6_UNREACHABLE, 4) if v6 else (icmp.UNREACHABLE, 3))
+    assert message.rest == 0
+    assert message.payload == frame[:quoted]
+    assert not bench.strays
+    assert bench.host.counters.drops == {"port-unreachable": 1}
+    assert bench.host.counters.icmp_out == 1
+
+
+# RFC1122-11
+def test_quote_begins_with_the_whole_header() -> None:
+    """Options and extension headers stand between; what a link has added behind the packet does not count."""
+    frame = bytearray(ip.encode(PEER4, HOST4, PROTO_UDP, 8 + 40))
+    frame[0] = 0x4F
+    frame += b"\x01" * 40
+    frame[10:12] = bytes(2)
+    frame[10:12] = checksum(bytes(frame)).to_bytes(2, "big")
+    frame += _datagram(False)
+    bench = Bench()
+    bench.deliver(bytes(frame) + b"padding")
+    assert bench.icmp().payload == bytes(frame)
+    long = ip.encode(PEER6, HOST6, 60, 8 + 8) + bytes((PROTO_UDP, 0, 1, 4, 0, 0, 0, 0)) + _datagram(True)
+    bench.deliver(long + b"padding")
+    assert bench.icmp().payload == long
+
+
+# RFC1122-11
+def test_error_fits_a_link_that_is_narrower_than_ipv6_allows() -> None:
+    bench = Bench(mtu=600)
+    bench.deliver(_packet(True, _datagram(True, bytes(540))))
+    assert len(bench.icmp().payload) == 600 - 48
+
+
+@pytest.mark.parametrize("v6", [False, True])
+@pytest.mark.parametrize(
+    ("datagram", "reason"),
+    [
+        ({"length": 0}, "bad-header"),
+        ({"length": 7}, "bad-header"),
+        ({"length": 13}, "truncated"),
+        ({"length": 0xFFFF}, "truncated"),
+        ({"error": 1}, "bad-checksum"),
+        ({"error": 0x8000}, "bad-checksum"),
+    ],
+)
+def test_malformed_datagrams_are_dropped_silently(v6: bool, datagram: dict[str, int], reason: str) -> None:
+    bench = Bench()
+    bench.deliver(_packet(v6, _datagram(v6, b"text", **datagram)))  # type: ignore[arg-type]
+    assert bench.host.counters.drops == {reason: 1}
+    assert not bench.strays
+
+
+@pytest.mark.parametrize("size", [0, 7])
+def test_what_is_shorter_than_a_datagram_is_dropped(size: int) -> None:
+    bench = Bench()
+    bench.deliver(_packet(False, _datagram(False)[:size]))
+    assert bench.host.counters.drops == {"truncated": 1}
+    assert not bench.strays
+
+
+def test_datagram_may_be_shorter_than_what_carries_it() -> None:
+    """The rest is not summed."""
+    bench = Bench()
+    bench.deliver(_packet(False, _datagram(False, b"text") + b"rest"))
+    assert bench.icmp().code == icmp.PORT_UNREACHABLE
+
+
+def test_datagram_without_a_checksum() -> None:
+    """Only IPv4 allows that (RFC 768, RFC 8200 8.1)."""
+    bench = Bench()
+    bench.deliver(_packet(False, _datagram(False, b"text", summed=False)))
+    assert bench.icmp().code == icmp.PORT_UNREACHABLE
+    bench.deliver(_packet(True, _datagram(True, b"text", summed=False)))
+    assert not bench.strays
+    assert bench.host.counters.drops == {"port-unreachable": 1, "bad-checksum": 1}
+
+
+@pytest.mark.parametrize("csum", [TRUSTED, PARTIAL])
+def test_checksum_of_a_datagram_that_somebody_has_vouched_for_is_not_looked_at(csum: int) -> None:
+    bench = Bench()
+    frame = _packet(False, _datagram(False, b"text", error=0x5555))
+    bench.host.receive(Packet(frame[:28], (frame[28:],), csum=csum), bench.now)
+    bench.flush()
+    assert bench.icmp().payload == frame[:28]
+
+
+def test_flood_of_datagrams_is_limited() -> None:
+    """And pings are answered all the same."""
+    bench = Bench()
+    for _ in range(1500):
+        bench.deliver(_packet(False, _datagram(False)))
+    assert len(bench.strays) == 1000
+    assert bench.host.counters.drops == {"port-unreachable": 1000, "icmp-rate-limited": 500}
+    bench.deliver(_echo(False))
+    assert len(bench.strays) == 1001
+    bench.passes(SECOND)
+    bench.deliver(_packet(True, _datagram(True)))
+    assert len(bench.strays) == 1002

@@ -117,6 +117,7 @@ def test_accept_queue_has_a_bound() -> None:
     assert first.host.counters.drops == {"accept-queue-full": 2}
 
 
+# RFC4987-01
 def test_syn_queue_has_a_bound() -> None:
     """A SYN that finds it full of young ones is dropped silently; a minute later there is room again."""
     first = Peer()

@@ -93,7 +93,8 @@ def test_time_wait_record(v6: bool, tsval: int) -> None:
     assert crowd.host.time_waits == 2100
     assert held <= 2000 * AFTERWARDS
     crowd.now += MINUTE
-    crowd.host.on_timeout(crowd.now)
+    while crowd.host.next_timeout() <= crowd.now:
+        crowd.host.on_timeout(crowd.now)
     assert crowd.host.time_waits == 0
     assert crowd.host.next_timeout() >= NEVER
 
@@ -169,7 +170,7 @@ def test_opening_and_closing_leaves_no_cycles() -> None:
 
 @pytest.mark.parametrize("congestion", ["cubic", "newreno"])
 def test_bulk_transfer_with_losses_leaves_no_cycles(congestion: str) -> None:
-    crowd = Crowd(backlog=10, options=TcpOptions(congestion=congestion))
+    crowd = Crowd(backlog=10, options=TcpOptions(congestion=congestion, send_space=1 << 20))
 
     def transfer(first: int) -> None:
         (peer,) = crowd.establish(1, first=first)
@@ -227,4 +228,4 @@ async def test_streams_leave_no_cycles(autojump_clock: trio.testing.MockClock) -
         with nothing_for_the_collector():
             for _ in range(50):
                 await transfer(1000)
-            await transfer(1_000_000)
+            await transfer(200_000)

@@ -46,6 +46,7 @@ def _syn(
 # Initial sequence numbers.
 
 
+# RFC6528-01
 # RFC 9293 MUST-8, SHLD-1
 @pytest.mark.parametrize("ticks", [1, 2, 1000, 250_000, 1 << 31, (1 << 32) + 5])
 def test_isn_follows_a_clock_of_four_microseconds(ticks: int) -> None:
@@ -67,6 +68,8 @@ def test_isn_of_a_pair_that_is_used_again_is_beyond_the_old_connection() -> None
     assert (second - first) & MASK == 10 * SECOND // (4 * US)
 
 
+# RFC6528-01
+# RFC 9293 MUST-8
 def test_isn_of_a_passive_open_follows_the_same_clock() -> None:
     numbers = []
     for wait in (0, 10):
@@ -79,6 +82,7 @@ def test_isn_of_a_passive_open_follows_the_same_clock() -> None:
     assert (numbers[1] - numbers[0]) & MASK == 10 * SECOND // (4 * US)
 
 
+# RFC6528-02
 # RFC 9293 MUST-9
 def test_isn_says_nothing_about_that_of_another_pair() -> None:
     """Each of the four parts of a pair of endpoints moves it, and the differences follow no rule."""
@@ -96,6 +100,7 @@ def test_isn_says_nothing_about_that_of_another_pair() -> None:
     assert max(sectors) < 64
 
 
+# RFC6528-02, RFC6528-03
 # RFC 9293 MUST-9
 def test_isn_depends_on_the_secret() -> None:
     """Who knows everything but the secret knows nothing, also when only one octet of it differs."""
@@ -105,6 +110,7 @@ def test_isn_depends_on_the_secret() -> None:
     assert _syn().seq == _syn().seq
 
 
+# RFC6528-03
 # RFC 9293 MUST-9
 def test_secret_must_be_long_enough() -> None:
     with pytest.raises(ValueError, match="secret"):
@@ -189,6 +195,7 @@ def test_all_ports_taken() -> None:
 # Timestamps (RFC 7323 7.1, RFC 6191 3).
 
 
+# RFC6191-04
 def test_timestamps_of_two_hosts_grow_from_one_connection_to_the_next() -> None:
     """Whatever the ports are: a peer in TIME-WAIT lets a newer one in."""
     first = _syn(local_port=40000).tsval
@@ -196,6 +203,7 @@ def test_timestamps_of_two_hosts_grow_from_one_connection_to_the_next() -> None:
     assert (_syn(port=443, now=START + 1 * MS).tsval - first) & MASK == 1
 
 
+# RFC7323-25
 def test_timestamps_say_nothing_about_other_pairs_of_hosts() -> None:
     """And nothing about how long the host is up."""
     values = {_syn(remote=parse_address(f"10.9.0.{index}")).tsval for index in range(10, 74)}

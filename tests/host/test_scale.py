@@ -72,7 +72,7 @@ def test_each_of_a_thousand_flows_gets_its_turn() -> None:
 @pytest.mark.parametrize("max_payload", [0, 64_000], ids=["segments", "super-frames"])
 def test_bulk_flows_do_not_hold_up_a_ping_pong(max_payload: int) -> None:
     """What is written while eight flows have all the windows they want leaves after one packet of each."""
-    crowd = Crowd(backlog=20, options=TcpOptions(nodelay=True), max_payload=max_payload)
+    crowd = Crowd(backlog=20, options=TcpOptions(nodelay=True, send_space=4 << 20), max_payload=max_payload)
     bulk = crowd.establish(8)
     (ping,) = crowd.establish(1, first=5000)
     for peer in bulk:

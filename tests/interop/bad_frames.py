@@ -107,7 +107,7 @@ def _ipv4(kernel: str, ours: str) -> Iterator[Bad]:
     for target in ("255.255.255.255", "224.0.0.1", f"{network_part}.255"):
         yield Bad(f"TCP to {target}", frame(dst=target), Drop.BROADCAST)
     yield Bad("to somebody else", frame(dst=f"{network_part}.77"), Drop.NOT_FOR_US)
-    yield Bad("UDP", bytes(IP(src=kernel, dst=ours) / UDP(dport=53) / b"x"), Drop.UNKNOWN_PROTOCOL)
+    yield Bad("UDP", bytes(IP(src=kernel, dst=ours) / UDP(dport=53) / b"x"), Drop.PORT_UNREACHABLE)
     yield Bad("protocol 253", frame(proto=253), Drop.UNKNOWN_PROTOCOL)
     yield Bad("ICMPv6 in IPv4", frame(proto=58), Drop.UNKNOWN_PROTOCOL)
 
@@ -152,7 +152,7 @@ def _ipv6(kernel: str, ours: str) -> Iterator[Bad]:
     yield Bad("fragment beyond the largest packet", frame(IPv6ExtHdrFragment(offset=0x1FFF)), Drop.BAD_HEADER)
     yield Bad("no next header", frame(nh=59), Drop.UNKNOWN_PROTOCOL)
     yield Bad("ICMP in IPv6", frame(nh=1), Drop.UNKNOWN_PROTOCOL)
-    yield Bad("UDP", bytes(IPv6(src=kernel, dst=ours) / UDP(dport=53) / b"x"), Drop.UNKNOWN_PROTOCOL)
+    yield Bad("UDP", bytes(IPv6(src=kernel, dst=ours) / UDP(dport=53) / b"x"), Drop.PORT_UNREACHABLE)
     for source in ("::1", "::", "ff02::1", "::ffff:10.9.0.1", ours):
         yield Bad(f"from {source}", frame(src=source), Drop.MARTIAN)
     yield Bad("TCP to a group", frame(dst="ff02::1"), Drop.BROADCAST)

@@ -42,6 +42,9 @@ NEVER = (
 )
 NEVER_ALLOWED = re.compile("|".join(NEVER), re.IGNORECASE)
 
+#: An ICMP error of the kernel's quotes a super-frame of ours as it came from the device, with half a checksum.
+QUOTED = re.compile(r":icmp:ip:tcp|:icmpv6:ipv6:tcp")
+
 NOTE, WARNING = 0x400000, 0x600000  #: Wireshark's severities (epan/proto.h)
 
 
@@ -53,6 +56,7 @@ class Finding:
     outbound: bool
     severity: int
     message: str
+    quoted: bool = False  #: in the packet that an ICMP error quotes, perhaps
 
     def __str__(self) -> str:
         return f"frame {self.frame} ({'ours' if self.outbound else 'the peer'}): {self.message}"
@@ -65,15 +69,17 @@ def findings(pcap: Path) -> list[Finding]:
     # The payload is opaque: an HTTP body of random octets looks like a malformed anything.
     command += ["-o", "tcp.desegment_tcp_streams:FALSE", "-d", "tcp.port==1-65535,data"]
     command += ["-T", "fields", "-E", "separator=/t", "-E", "aggregator=|"]
-    for field in ("frame.number", "frame.packet_flags_direction", "_ws.expert.severity", "_ws.expert.message"):
+    fields = "frame.number", "frame.packet_flags_direction", "frame.protocols", "_ws.expert.severity"
+    for field in (*fields, "_ws.expert.message"):
         command += ["-e", field]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = []
     for line in done.stdout.splitlines():
-        number, direction, severities, messages = line.split("\t")
+        number, direction, protocols, severities, messages = line.split("\t")
+        quoted = QUOTED.search(protocols) is not None
         for severity, message in zip(severities.split("|"), messages.split("|"), strict=True):
-            found.append(Finding(int(number), int(direction, 16) == 2, int(severity, 0), message))
+            found.append(Finding(int(number), int(direction, 16) == 2, int(severity, 0), message, quoted))
     return [finding for finding in found if finding.severity >= NOTE]
 
 
@@ -83,6 +89,7 @@ def objections(found: list[Finding], allowed: frozenset[str] = frozenset()) -> l
         finding
         for finding in found
         if not (finding.message in KERNELS and not finding.outbound)
+        and not (finding.quoted and not finding.outbound and ILL_FORMED.search(finding.message))
         and (NEVER_ALLOWED.search(finding.message) or finding.severity >= WARNING)
         and finding.message not in ALLOWED | allowed
     ]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stack.ip.icmp import TokenBucket, meaning
+from stack.ip.icmp import TokenBucket, claimed_mtu, meaning
 from stack.wire.units import MS, SECOND
 
 NOTHING = None
@@ -22,7 +22,16 @@ NOTHING = None
         (4, 3, 2, (errno.ENOPROTOOPT, True)),
         (4, 3, 3, (errno.ECONNREFUSED, True)),
         (4, 3, 4, (errno.EMSGSIZE, False)),
-        (4, 3, 5, (errno.EHOSTUNREACH, False)),
+        (4, 3, 5, (errno.EOPNOTSUPP, False)),
+        (4, 3, 6, (errno.ENETUNREACH, False)),
+        (4, 3, 7, (errno.EHOSTDOWN, False)),
+        (4, 3, 8, (errno.ENONET, False)),
+        (4, 3, 9, (errno.ENETUNREACH, False)),
+        (4, 3, 10, (errno.EHOSTUNREACH, False)),
+        (4, 3, 11, (errno.ENETUNREACH, False)),
+        (4, 3, 12, (errno.EHOSTUNREACH, False)),
+        (4, 3, 14, (errno.EHOSTUNREACH, False)),
+        (4, 3, 15, (errno.EHOSTUNREACH, False)),
         (4, 3, 13, (errno.EHOSTUNREACH, False)),
         (4, 3, 255, (errno.EHOSTUNREACH, False)),
         (4, 4, 0, NOTHING),  # source quench: RFC 6633
@@ -36,11 +45,13 @@ NOTHING = None
         (6, 1, 2, (errno.EHOSTUNREACH, False)),
         (6, 1, 3, (errno.EHOSTUNREACH, False)),
         (6, 1, 4, (errno.ECONNREFUSED, True)),
+        (6, 1, 5, (errno.EACCES, False)),
+        (6, 1, 6, (errno.EACCES, False)),
         (6, 1, 200, (errno.EHOSTUNREACH, False)),
         (6, 2, 0, (errno.EMSGSIZE, False)),
         (6, 3, 0, (errno.EHOSTUNREACH, False)),
         (6, 4, 0, (errno.EPROTO, False)),
-        (6, 4, 1, (errno.EPROTO, True)),  # unrecognised next header: nobody there speaks TCP
+        (6, 4, 1, (errno.EPROTO, False)),
         (6, 4, 2, (errno.EPROTO, False)),
         (6, 127, 0, NOTHING), (6, 128, 0, NOTHING), (6, 137, 0, NOTHING), (6, 0, 0, NOTHING),
     ],
@@ -48,6 +59,26 @@ NOTHING = None
 def test_meaning(version: int, kind: int, code: int, expected: tuple[int, bool] | None) -> None:
     what = meaning(kind, code, version)
     assert (None if what is None else (what.code, what.hard)) == expected
+
+
+@pytest.mark.parametrize(
+    ("version", "kind", "code", "rest", "expected"),
+    [
+        (4, 3, 4, 1400, 1400),
+        (4, 3, 4, 0xABCD_0578, 1400),  # the half before it is unused
+        (4, 3, 4, 0, 0),
+        (4, 3, 3, 1400, -1),
+        (4, 11, 4, 1400, -1),
+        (4, 2, 0, 1400, -1),
+        (6, 2, 0, 1400, 1400),
+        (6, 2, 9, 1400, 1400),  # the code is to be ignored (RFC 4443 3.2)
+        (6, 2, 0, 1 << 20, 1 << 20),
+        (6, 3, 4, 1400, -1),
+        (6, 1, 4, 1400, -1),
+    ],
+)
+def test_claimed_mtu(version: int, kind: int, code: int, rest: int, expected: int) -> None:
+    assert claimed_mtu(kind, code, rest, version) == expected
 
 
 @given(st.sampled_from([4, 6]), st.integers(0, 255), st.integers(0, 255))

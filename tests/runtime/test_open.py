@@ -172,7 +172,7 @@ async def test_queued_data_that_the_peer_does_not_take_is_given_up_after_close_t
         async with open_host(wire, addresses=[CLIENT + "/24"], close_timeout=2.0) as client:
             await server.open_tcp_listeners(80)
             stream = await client.open_tcp_stream(SERVER, 80)
-            await stream.send_all(bytes(1_000_000))  # the peer, who doesn't read, has no room for that
+            await stream.send_all(bytes(200_000))  # the peer, who doesn't read, has no room for that
             await stream.aclose()
         assert trio.current_time() == pytest.approx(2, abs=0.1)
         assert resets(wire) == 1
@@ -240,7 +240,7 @@ class BodyError(Exception):
 async def leave_by(error: BaseException, wire: Wire) -> None:
     async with open_host(wire, addresses=[CLIENT + "/24"]) as client:
         stream = await client.open_tcp_stream(SERVER, 80)
-        await stream.send_all(bytes(1_000_000))
+        await stream.send_all(bytes(200_000))
         await stream.aclose()
         raise error
 
@@ -268,7 +268,7 @@ async def test_cancellation_resets_at_once(autojump_clock):
         with trio.CancelScope() as scope:
             async with open_host(wire, addresses=[CLIENT + "/24"]) as client:
                 stream = await client.open_tcp_stream(SERVER, 80)
-                await stream.send_all(bytes(1_000_000))
+                await stream.send_all(bytes(200_000))
                 await stream.aclose()
                 scope.cancel()
                 await trio.sleep_forever()
@@ -285,7 +285,7 @@ async def test_cancellation_while_leaving_resets_at_once(autojump_clock):
         with trio.move_on_after(1) as scope:
             async with open_host(wire, addresses=[CLIENT + "/24"]) as client:
                 stream = await client.open_tcp_stream(SERVER, 80)
-                await stream.send_all(bytes(1_000_000))
+                await stream.send_all(bytes(200_000))
                 await stream.aclose()
         assert scope.cancelled_caught
         assert trio.current_time() == 1
@@ -363,7 +363,7 @@ async def test_a_link_that_ends_while_we_send(autojump_clock, caplog):
 async def test_leaving_does_not_wait_for_a_link_that_has_ended(autojump_clock):
     async with pair() as hosts:
         client, _ = await hosts.connect()
-        await client.send_all(bytes(1_000_000))
+        await client.send_all(bytes(200_000))
         await client.aclose()
         hosts.client_wire.link.close()
         await wait_all_tasks_blocked()

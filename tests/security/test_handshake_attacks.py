@@ -7,7 +7,7 @@ import tracemalloc
 
 import pytest
 
-from stack.host.host import RESETS_PER_SECOND
+from stack.host.engine import RESETS_PER_SECOND
 from stack.tcp.state import ESTABLISHED, SYN_RECEIVED, SYN_SENT
 from stack.wire.segment import ACK, FIN, PSH, RST, SYN
 from stack.wire.units import MS, SECOND

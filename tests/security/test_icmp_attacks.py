@@ -8,9 +8,24 @@ import struct
 import pytest
 
 from stack.host.echo import ECHOES_PER_SECOND
+from stack.ip.path_mtu import MAX_PATHS
 from stack.tcp.state import CLOSED, ESTABLISHED, SYN_SENT
+from stack.wire.segment import ACK, SYN
 from stack.wire.units import SECOND
-from tests.security.target import PORT, THEM4, US4, Peer, Target, icmp4, icmp6, ip4, ip6
+from tests.security.target import (
+    PORT,
+    SYN_OPTIONS,
+    THEM4,
+    THEM6,
+    US4,
+    Peer,
+    Target,
+    icmp4,
+    icmp6,
+    ip4,
+    ip6,
+    tcp_segment,
+)
 
 
 def quoting(
@@ -41,7 +56,7 @@ def in_flight(target: Target) -> Peer:
 ERRORS = [(3, 0), (3, 1), (3, 2), (3, 3), (3, 4), (3, 5), (3, 13), (11, 0), (11, 1), (12, 0)]
 
 
-@pytest.mark.parametrize(("kind", "code"), ERRORS)
+@pytest.mark.parametrize(("kind", "code"), [error for error in ERRORS if error != (3, 4)])
 def test_icm_01_errors_are_soft_once_connected(kind: int, code: int) -> None:
     target = Target()
     peer = in_flight(target)
@@ -103,6 +118,87 @@ def test_icm_03_hard_errors_while_connecting(code: int, offset: int, fails: bool
     assert fails == (conn.error is not None)
 
 
+def mss(peer: Peer) -> int:
+    return peer.conn.info(peer.target.now).snd_mss
+
+
+# RFC1191-02
+@pytest.mark.parametrize("mtu", [68, 1, 0, 67, 100, 551, 552])
+def test_icm_04_too_small_an_mtu(mtu: int) -> None:
+    """Also when it is said again and again, by who can see what is in flight."""
+    target = Target()
+    peer = in_flight(target)
+    for _ in range(100):
+        target.hit(quoting(3, 4, seq=peer.their_isn + 1, rest=mtu))
+    assert mss(peer) == (1460 if 0 < mtu < 68 else 512)
+    assert peer.conn.state is ESTABLISHED
+    assert len(peer.write(bytes(2000))) <= 5
+    assert peer.alive
+
+
+@pytest.mark.parametrize("mtu", [0, 1279, 576, 68])
+def test_icm_04_too_small_an_mtu_for_ipv6(mtu: int) -> None:
+    target = Target()
+    conn = target.host.connect(THEM6, 443, target.now, local_port=5000)
+    (syn,) = target.replies()
+    frame = ip6(icmp6(2, 0, mtu, syn.frame), next_header=58)
+    target.expect(frame, "", "icmp-ignored")
+    assert conn.info(target.now).pmtu == 1500
+
+
+@pytest.mark.parametrize("seq", [0, 101, 5000, 1 << 31])
+def test_icm_05_an_mtu_about_nothing_in_flight(seq: int) -> None:
+    target = Target()
+    peer = in_flight(target)
+    target.expect(quoting(3, 4, seq=peer.their_isn + seq, rest=600), "", "icmp-unmatched")
+    assert mss(peer) == 1460
+    assert peer.alive
+
+
+# RFC1191-14
+def test_icm_06_an_mtu_for_a_path_that_has_taken_long_segments() -> None:
+    """Who has guessed a number in flight (RFC 5927 7.2): nothing comes of it while the transfer goes on."""
+    target = Target()
+    peer = target.established()
+    acked = 1
+    for _ in range(20):
+        sent = peer.write(bytes(2920))
+        acked += 2920
+        if acked > 3000:
+            frame = quoting(3, 4, seq=peer.their_isn + acked - 2920, rest=552)
+            target.expect(frame, "")
+        assert {reply.tcp.size for reply in sent} == {1460}
+        assert peer.send(ACK, ack=acked) == []
+    assert mss(peer) == 1460
+    assert target.host.path_mtu(THEM4) == 1500
+
+
+def test_icm_07_the_table_of_mtus_is_bounded() -> None:
+    """Many peers complain about the paths to themselves; one connection to each is all that it takes."""
+    target = Target()
+    everybody = [bytes((10, 10, number >> 8, number & 255)) for number in range(MAX_PATHS + 100)]
+    for them in everybody:
+        syn = tcp_segment(SYN, seq=1, options=SYN_OPTIONS, src=them)
+        (answer,) = target.hit(ip4(syn, src=them))
+        ack = tcp_segment(ACK, seq=2, ack=answer.tcp.seq + 1, src=them)
+        target.hit(ip4(ack, src=them))
+        conn = target.listener.accept()
+        assert conn is not None
+        conn.write(bytes(1460))
+        target.host.touch(conn, target.now)
+        target.replies()
+        quoted = ip4(struct.pack("!HHI", PORT, 4000, (answer.tcp.seq + 1) & 0xFFFFFFFF), src=US4, dst=them)
+        target.hit(ip4(icmp4(3, 4, 600, quoted), src=them, protocol=1))
+        assert conn.info(target.now).pmtu == 600
+        conn.abort()
+        target.host.touch(conn, target.now)
+        target.replies()
+    assert [target.host.path_mtu(them) for them in everybody] == [1500] * 100 + [600] * MAX_PATHS
+    target.wait(600 * SECOND)
+    assert target.host.path_mtu(everybody[-1]) == 1500
+
+
+# RFC6633-01
 def test_icm_08_source_quench() -> None:
     target = Target()
     peer = in_flight(target)
@@ -113,7 +209,7 @@ def test_icm_08_source_quench() -> None:
 
 
 def test_icm_10_no_errors_about_errors() -> None:
-    """Nor about anything else: this host makes none."""
+    """Nor about what only looks like a datagram."""
     target = Target()
     for kind, code in ERRORS:
         nested = quoting(kind, code, seq=1, protocol=1)

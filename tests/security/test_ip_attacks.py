@@ -37,6 +37,7 @@ def test_ip4_01_short_frames(size: int, first: int) -> None:
     target.expect(ip4(SYN_SEGMENT), "SA")  # and the loop goes on
 
 
+# RFC1122-01
 @pytest.mark.parametrize("version", [0, 5, 15])
 def test_ip4_02_wrong_version(version: int) -> None:
     Target().expect(ip4(SYN_SEGMENT, version=version), "", "bad-version")
@@ -68,6 +69,7 @@ def test_ip4_06_padding_is_no_payload(padding: int) -> None:
     assert peer.read() == b""
 
 
+# RFC1122-02
 @pytest.mark.parametrize("error", [1, 0x8000, 0xFFFF])
 def test_ip4_07_header_checksum(error: int) -> None:
     Target().expect(ip4(SYN_SEGMENT, checksum_error=error), "", "bad-checksum")
@@ -100,6 +102,7 @@ def test_ip4_11_source_routes(kind: int) -> None:
     Target().expect(ip4(ping, protocol=1, options=options), "", "bad-option")
 
 
+# RFC1122-07
 def test_ip4_12_forty_nops() -> None:
     Target().expect(ip4(SYN_SEGMENT, options=b"\x01" * 40), "SA")
 
@@ -122,6 +125,7 @@ def test_ip4_14_unknown_protocol() -> None:
 # Addresses.
 
 
+# RFC1122-03
 @pytest.mark.parametrize(
     "source", ["0.0.0.0", "127.0.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "10.9.0.255", "10.9.0.0"]
 )
@@ -141,6 +145,7 @@ def test_adr_02_land() -> None:
     assert target.wait(60 * 10**9) == []
 
 
+# RFC1122-23
 @pytest.mark.parametrize("group", ["10.9.0.255", "10.9.0.0", "255.255.255.255", "224.0.0.1", "239.1.2.3"])
 @pytest.mark.parametrize("flags", [SYN, ACK])
 @pytest.mark.parametrize("dport", [80, 81])

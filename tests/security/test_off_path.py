@@ -21,6 +21,7 @@ SYN_TS = timestamps(5000) + SYN_OPTIONS
 # Blind resets and SYNs.
 
 
+# RFC5961-03
 @pytest.mark.parametrize("seq", [2, 1001, 30_000])
 @pytest.mark.parametrize("flags", [RST, RST | ACK])
 def test_off_01_reset_in_the_window(seq: int, flags: int) -> None:
@@ -30,6 +31,7 @@ def test_off_01_reset_in_the_window(seq: int, flags: int) -> None:
     assert peer.alive
 
 
+# RFC5961-01
 @pytest.mark.parametrize("seq", [0, -1000, 1 + 65_536 + 1, 1 << 31])
 def test_off_02_reset_outside_the_window(seq: int) -> None:
     peer = Target().established()
@@ -37,6 +39,7 @@ def test_off_02_reset_outside_the_window(seq: int) -> None:
     assert peer.alive
 
 
+# RFC5961-02
 @pytest.mark.parametrize("payload", [b"", b"reason"])
 def test_off_03_exact_reset(payload: bytes) -> None:
     peer = Target().established()
@@ -46,6 +49,7 @@ def test_off_03_exact_reset(payload: bytes) -> None:
     assert peer.target.host.connections() == []
 
 
+# RFC5961-05
 @pytest.mark.parametrize("seq", [0, 1, 2, 1000, 1 << 20, 1 << 31])
 @pytest.mark.parametrize("flags", [SYN, SYN | ACK])
 def test_off_04_syn_on_a_connection(seq: int, flags: int) -> None:
@@ -59,6 +63,7 @@ def test_off_04_syn_on_a_connection(seq: int, flags: int) -> None:
 # Challenges and their limit.
 
 
+# RFC5961-07
 def test_off_06_challenges_are_limited() -> None:
     peer = Target().established()
     answers = 0
@@ -68,6 +73,7 @@ def test_off_06_challenges_are_limited() -> None:
     assert 3 <= answers <= 5  # one in 500 ms
 
 
+# RFC5961-07
 def test_off_07_challenges_on_one_connection_tell_nothing_of_another() -> None:
     """CVE-2016-5696: no counter is shared."""
     counts = []
@@ -93,6 +99,8 @@ def isns(count: int) -> list[int]:
     return [target.hit(ip4(tcp_segment(SYN, sport=sport)))[0].tcp.seq for sport in range(1000, 1000 + count)]
 
 
+# RFC6528-02
+# RFC 9293 MUST-9
 def test_off_08_initial_sequence_numbers() -> None:
     """Neither the numbers nor the steps between them lean to a side."""
     found = isns(10_000)
@@ -115,6 +123,7 @@ def closed_first(target: Target, *, options: bytes = SYN_OPTIONS) -> Peer:
     return peer
 
 
+# RFC6191-04
 @pytest.mark.parametrize("after", [0, 1 * MS, 30 * SECOND])
 def test_off_09_a_pair_used_again_starts_beyond_the_old_numbers(after: int) -> None:
     target = Target()
@@ -150,6 +159,7 @@ def test_off_10_ephemeral_ports() -> None:
     assert quiet.host.connect(remote, 443, 0).local == busy.host.connect(remote, 443, 0).local
 
 
+# RFC1122-05
 def test_off_11_identification() -> None:
     target = Target()
     peer = target.established()
@@ -162,6 +172,7 @@ def test_off_11_identification() -> None:
         assert (ident, flags) == (0, 0x4000)  # RFC 6864: atomic
 
 
+# RFC7323-25
 def test_off_12_timestamps_do_not_show_the_uptime() -> None:
     target = Target()
     values = []
@@ -174,6 +185,7 @@ def test_off_12_timestamps_do_not_show_the_uptime() -> None:
     assert len({value >> 24 for value in values}) > 60
 
 
+# RFC1337-01
 @pytest.mark.parametrize("seq", [2, 1, 500])
 def test_off_13_reset_in_time_wait(seq: int) -> None:
     target = Target()
@@ -266,6 +278,7 @@ def with_timestamps() -> Peer:
     return Target().established(options=SYN_TS)
 
 
+# RFC7323-19
 def test_tsp_01_timestamp_of_yesterday() -> None:
     peer = with_timestamps()
     old = timestamps(5001 - 86_400_000)
@@ -274,6 +287,7 @@ def test_tsp_01_timestamp_of_yesterday() -> None:
     assert peer.alive
 
 
+# RFC7323-17
 @pytest.mark.parametrize(
     ("seq", "ack", "payload"),
     [
@@ -294,6 +308,7 @@ def test_tsp_02_poisoned_timestamp(seq: int, ack: int, payload: bytes) -> None:
     assert peer.alive
 
 
+# RFC7323-12, RFC7323-13
 @pytest.mark.parametrize("payload", [b"", b"data"])
 def test_tsp_03_segment_without_the_option(payload: bytes) -> None:
     """RFC 7323 3.2: dropped, except a RST."""
@@ -322,6 +337,7 @@ def test_tsp_05_forged_echo(echo: int) -> None:
     assert len(sent) <= 6
 
 
+# RFC7323-14
 @pytest.mark.parametrize("limit", [TcpOptions(timestamps=False)])
 def test_tsp_03_option_that_was_not_agreed_on(limit: TcpOptions) -> None:
     target = Target(options=limit)

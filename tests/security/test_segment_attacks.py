@@ -141,6 +141,18 @@ def test_urg_01_urgent_data_stays_in_line(pointer: int, at: int) -> None:
     assert peer.read() == b"some"[: at - 1] + b"urgentmore"
 
 
+def test_urg_02_a_flood_of_pointers() -> None:
+    peer = Target().established()
+    edge = peer.conn.rcv.edge
+    for number in range(5000):
+        peer.send(ACK | URG, seq=1 + number * 13 % edge, urgent=number * 13)
+    assert peer.conn.urgent_mark <= edge + 65_535
+    peer.send(ACK, seq=1, payload=b"whole")
+    assert peer.read() == b"whole"
+    assert 0 < peer.conn.urgent_remaining <= edge + 65_535
+    assert peer.alive
+
+
 def test_urg_03_urgent_before_the_connection() -> None:
     target = Target()
     target.expect(ip4(tcp_segment(SYN | URG, urgent=100)), "SA")

@@ -262,7 +262,7 @@ def test_cc_01_ack_of_what_was_never_sent(ack: int) -> None:
 def test_cc_04_duplicate_acks_for_nothing() -> None:
     """A thousand of them let no more go than was in flight, and two segments for the first two."""
     peer = Target().established()
-    flight = sum(reply.tcp.size for reply in peer.write(bytes(1 << 20)))
+    flight = sum(reply.tcp.size for reply in peer.write(bytes(200_000)))
     assert flight == 14_600
     sent = 0
     for _ in range(1000):
@@ -276,7 +276,7 @@ def test_cc_05_divided_acks() -> None:
     sizes = []
     for step in (1, 1460):
         peer = Target().established()
-        peer.write(bytes(1 << 20))
+        peer.write(bytes(200_000))
         for ack in range(1, 14_602, step):
             peer.send(ACK, ack=ack)
         sizes.append(peer.conn.snd.congestion.cwnd)

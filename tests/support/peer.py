@@ -36,7 +36,7 @@ from stack.wire.address import parse_address
 from stack.wire.ip import PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP
 from stack.wire.offload import complete
 from stack.wire.packet import PARTIAL, Packet
-from stack.wire.segment import ACK, RST, SYN, Segment
+from stack.wire.segment import ACK, RST, SYN, URG, Segment
 from stack.wire.units import MS, US, Duration, Time
 from tests.support.bench import HOST4, HOST6, PEER4, PEER6, START, Bench
 from tests.support.stream import octets
@@ -120,13 +120,17 @@ class Peer:
     def now(self) -> Time:
         return self.bench.now
 
-    def connect(self, *, options: TcpOptions | None = None, port: int = 80, local_port: int = 40000) -> User:
-        """Active OPEN by the host's user, to this peer."""
+    def connect(
+        self, *, options: TcpOptions | None = None, port: int = 80, local_port: int = 40000, early: int = 0
+    ) -> User:
+        """Active OPEN by the host's user, to this peer; the user writes `early` octets before the SYN leaves."""
         self.host_port, self.port = local_port, port
         self._register()
         self.align()
         conn = self.host.connect(self.address, port, self.now, options=options, local_port=local_port)
         self.user = User(self, conn)
+        if early:
+            self.user.write(early)
         self.user.flush()
         return self.user
 
@@ -215,7 +219,7 @@ class Peer:
     def _packet(self, seg: Segment) -> Packet:
         source, target = self.address, self.host_address
         flags = seg.flags
-        if seg.mss or seg.wscale >= 0 or seg.sack_ok:
+        if seg.mss or seg.wscale >= 0 or seg.sack_ok or seg.fastopen is not None:
             seg.flags |= SYN  # the encoder refuses these on anything else; a peer that errs does not
         header = bytearray(tcp.encode(seg, tcp.address_sum(source, target)))
         seg.flags = header[13] = flags
@@ -266,6 +270,7 @@ class Peer:
         copy = Segment(
             seg.src_port, seg.dst_port, seg.seq, seg.ack, seg.flags, seg.window, seg.parts,
             urgent=seg.urgent, mss=seg.mss, wscale=seg.wscale, sack_ok=seg.sack_ok, sacks=seg.sacks,
+            fastopen=seg.fastopen,
         )  # fmt: skip
         if seg.tsval >= 0:
             copy.tsval = (seg.tsval - (self.host_clock or 0)) & MASK
@@ -349,6 +354,8 @@ class Peer:
             same = same and expected.ack == got.ack
         if " win " in line:
             same = same and expected.window == got.window
+        if " urg " in line or got.flags & URG:
+            same = same and expected.urgent == got.urgent
         if not (same and self._options_match(line, seen)):
             self._fail(f"expected  {line}\nsent      {seen.line}")
 

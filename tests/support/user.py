@@ -29,12 +29,12 @@ class User:
     def error(self) -> OSError | None:
         return self.conn.error
 
-    def write(self, data: int | bytes) -> int:
+    def write(self, data: int | bytes, *, more: bool = False, urgent: bool = False, end_of_record: bool = False) -> int:
         """SEND so many octets of the host's stream, or these; returns how many were taken."""
         written = self.peer.watch.written
         if isinstance(data, int):
             data = octets("host", len(written), data)
-        taken = self.conn.write(data)
+        taken = self.conn.write(data, more=more, urgent=urgent, end_of_record=end_of_record)
         written += data[:taken]
         self.flush()
         return taken

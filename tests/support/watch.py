@@ -76,7 +76,7 @@ class Watch:
         return ""
 
     def _check_size(self, seg: Segment, header_end: int) -> str:
-        if not seg.size:
+        if not seg.size or seg.flags & SYN:  # how much goes with a SYN, no segment of the peer's says
             return ""
         offered = self._peer_syn.mss if self._peer_syn else 0
         most = max(offered or self._default_mss, LEAST_MSS)

@@ -292,6 +292,8 @@ class Tap:
             # other's FIN a window means nothing.
             before = self.edges[index]
             back = edge <= before - (1 << shift)
+            if seg.flags & SYN and seg.window == 0xFFFF:
+                back = False  # a SYN can't say more, even if it comes again when more was offered
             assert not back or ack > self.fins[other], f"the window went back from {before} to {edge}"
             self.edges[index] = max(before, edge)
         start = unwrap(seg.seq, ours.seq, self.last[index])
@@ -309,7 +311,9 @@ class Tap:
         known = self.syns[index]
         if known is None or known.seq != seg.seq:
             self.syns[index] = seg
-            self.edges[1 - index] = 0
+            # Who opens fast is answered before its first ACK: the window is the SYN's.
+            theirs = self.syns[1 - index]
+            self.edges[1 - index] = 1 + theirs.window if theirs is not None and not theirs.flags & ACK else 0
             self.last[index] = 0
 
 
@@ -361,7 +365,7 @@ class Talker:
             return
         now = world.at(self.side)
         did = self._read(conn, world, now)
-        if conn.connected:
+        if conn.connected or conn.snd.early:
             did |= self._write(conn, world)
         if self.written == len(self.payload) and (self.closing == "half" or conn.at_eof) and not conn.snd.fin_wanted:
             conn.close_write()

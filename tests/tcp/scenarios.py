@@ -255,12 +255,15 @@ def two_msl() -> Iterator[HasState]:
 
 @edge(TIME_WAIT, Event.RECV_SYN, CLOSED)
 def new_syn_in_time_wait() -> Iterator[HasState]:
+    """The old connection is over when the handshake of the new one is complete."""
     peer, user = states.time_wait()
     peer.listens()
+    peer.again(iss=peer.iss + 100_000)
+    peer.sends("S 0:0(0) <mss 1000>")
+    peer.sees("S. 0:0(0) ack 1 <...>")
     yield user
-    peer.sends("S 100000:100000(0) <mss 1000>")
-    assert peer.state is SYN_RECEIVED
-    peer.takes()
+    peer.sends(". 1:1(0) ack 1")
+    assert peer.accepts().state is ESTABLISHED
 
 
 # Resets.
@@ -497,4 +500,14 @@ def hard_error_for_a_syn() -> Iterator[HasState]:
     peer.sends_icmp(icmp.UNREACHABLE, icmp.PROTOCOL_UNREACHABLE)
     assert user.error is not None
     assert user.error.errno == errno.ENOPROTOOPT
+    peer.sees_nothing(during=5 * MINUTE)
+
+
+@edge(SYN_RECEIVED, Event.RECV_ERROR, CLOSED)
+def error_for_a_syn_ack_where_that_is_wanted() -> Iterator[HasState]:
+    peer, user = states.syn_received(options=TcpOptions(soft_errors_end_opening=True))
+    yield user
+    peer.sends_icmp(icmp.UNREACHABLE, icmp.HOST_UNREACHABLE)
+    assert user.error is not None
+    assert user.error.errno == errno.EHOSTUNREACH
     peer.sees_nothing(during=5 * MINUTE)

@@ -150,6 +150,7 @@ def _with_timestamps() -> tuple[Peer, User]:
     return peer, user
 
 
+# RFC7323-19
 def test_old_timestamp_is_refused_with_an_ack() -> None:
     """5.3 R1: before the sequence number is looked at."""
     peer, user = _with_timestamps()
@@ -167,6 +168,7 @@ def test_timestamps_wrap() -> None:
     user.reads(10)
 
 
+# RFC7323-19, RFC7323-20
 def test_reset_is_not_subject_to_paws() -> None:
     """5.2: a reset passes whatever its timestamp."""
     peer, user = _with_timestamps()
@@ -174,12 +176,14 @@ def test_reset_is_not_subject_to_paws() -> None:
     assert user.state is State.CLOSED
 
 
+# RFC7323-20
 def test_reset_does_not_update_ts_recent() -> None:
     peer, _ = _with_timestamps()
     peer.sends("R. 500:500(0) ack 1 <TS val 5000 ecr 0>")
     peer.sees(". 1:1(0) ack 11 <TS val 0 ecr 1000>")
 
 
+# RFC7323-12, RFC7323-13
 def test_segment_without_the_option_is_dropped() -> None:
     """3.2: silently, and the connection goes on."""
     peer, user = _with_timestamps()
@@ -189,12 +193,14 @@ def test_segment_without_the_option_is_dropped() -> None:
     assert user.state is State.ESTABLISHED
 
 
+# RFC7323-12
 def test_reset_without_the_option_passes() -> None:
     peer, user = _with_timestamps()
     peer.sends("R 11:11(0)", plain=True)
     assert user.state is State.CLOSED
 
 
+# RFC7323-14
 def test_option_that_was_not_agreed_on_is_ignored() -> None:
     """3.2: on a connection without timestamps they mean nothing, however old."""
     peer, _ = states.established()
@@ -204,6 +210,7 @@ def test_option_that_was_not_agreed_on_is_ignored() -> None:
     peer.sees(". 1:1(0) ack 21")
 
 
+# RFC7323-17, RFC7323-18
 def test_ts_recent_comes_from_the_segment_that_the_last_ack_asked_for() -> None:
     """4.3: SEG.SEQ =< Last.ACK.sent; what lies out of order is not echoed."""
     peer, _ = _with_timestamps()
@@ -213,6 +220,7 @@ def test_ts_recent_comes_from_the_segment_that_the_last_ack_asked_for() -> None:
     peer.sees(". 1:1(0) ack 31 <TS val 0 ecr 1020>")
 
 
+# RFC7323-18
 def test_delayed_ack_echoes_the_earliest_segment() -> None:
     """4.3: an ACK of several segments tells when the first was sent, so that the delay counts as round trip."""
     peer, _ = _with_timestamps()
@@ -230,6 +238,7 @@ def test_delayed_ack_echoes_the_earliest_segment() -> None:
     peer.sees(f". 1:1(0) ack {number + 20} <TS val 80 ecr 1100>")
 
 
+# RFC7323-23
 def test_ts_recent_expires_after_24_days() -> None:
     """5.5: an idle connection, and a clock that has wrapped meanwhile."""
     peer, user = _with_timestamps()
@@ -239,6 +248,7 @@ def test_ts_recent_expires_after_24_days() -> None:
     assert user.conn.readable == 20
 
 
+# RFC7323-23
 def test_ts_recent_holds_for_less() -> None:
     peer, user = _with_timestamps()
     peer.passes(20 * DAY)

@@ -19,11 +19,18 @@ def test_the_receive_buffer_may_grow_further() -> None:
     assert user.conn.rcv.max_limit == 50_000
 
 
-def test_it_is_never_smaller_than_it_has_become() -> None:
-    """What was offered is accepted."""
-    _, user = states.established(options=SMALL)
+def test_it_may_shrink_and_what_was_offered_is_accepted() -> None:
+    """The window's right edge stays until what was read makes it move on."""
+    peer, user = states.established(options=SMALL)
+    edge = user.conn.rcv.edge
+    assert edge == 10_001
     user.set_options(SMALL.replace(receive_window=5000, receive_buffer=5000))
-    assert user.conn.rcv.max_limit == 10_000
+    peer.sends(*[f". {start}:{start + 1000}(1000) ack 1" for start in range(1, edge, 1000)])
+    assert all(seen.edge == edge for seen in peer.takes())
+    user.reads(4000)
+    peer.sees_nothing()
+    user.reads(6000)
+    assert peer.sees(". 1:1(0) ack 10001").edge == edge + 5000
 
 
 def test_asking_for_keep_alive_again_begins_to_count_again() -> None:

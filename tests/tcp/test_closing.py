@@ -95,6 +95,7 @@ def test_user_learns_whether_the_peer_has_closed_or_aborted() -> None:
 # Half close.
 
 
+# RFC1122-15
 def test_data_flows_on_after_our_fin() -> None:
     peer, user = states.fin_wait_2()
     for number in range(5):
@@ -119,6 +120,7 @@ def test_data_is_acknowledged_in_fin_wait_1() -> None:
     assert user.state is State.FIN_WAIT_1
 
 
+# RFC1122-15
 def test_data_flows_on_after_their_fin() -> None:
     peer, user = states.close_wait()
     for number in range(5):

@@ -68,7 +68,7 @@ def _starts(seen: list[Seen]) -> list[int]:
 # The initial window.
 
 
-# RFC5681-04, RFC5681-05
+# RFC5681-04, RFC5681-05, RFC6928-01, RFC6928-02
 @pytest.mark.parametrize("passive", [False, True])
 @pytest.mark.parametrize(
     ("mtu", "mss", "segments"), [(1500, 500, 10), (1500, 1460, 10), (9000, 3000, 4), (9000, 8960, 2)]
@@ -81,7 +81,7 @@ def test_initial_window(mtu: int, mss: int, segments: int, passive: bool) -> Non
     assert sizes == [mss] * segments
 
 
-# RFC5681-06
+# RFC5681-06, RFC6928-02
 def test_initial_window_is_one_segment_after_a_lost_syn() -> None:
     """RFC 5681 3.1."""
     peer = Peer()
@@ -95,7 +95,7 @@ def test_initial_window_is_one_segment_after_a_lost_syn() -> None:
     peer.sees_nothing()
 
 
-# RFC5681-06
+# RFC5681-06, RFC6928-02
 def test_initial_window_is_one_segment_after_a_lost_syn_ack() -> None:
     peer = states.half_open()
     peer.sees("S. 0:0(0) ack 1 <...>", after=1 * SECOND)
@@ -470,6 +470,7 @@ def test_window_shrinks_to_the_initial_one_while_idle() -> None:
     assert len(peer.takes()) <= 10
 
 
+# RFC 9293 MAY-18
 def test_options_choose_the_algorithm() -> None:
     peer, user = states.established(options=TcpOptions(congestion="newreno"))
     assert user.conn.info(peer.now).congestion == "newreno"

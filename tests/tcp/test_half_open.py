@@ -60,6 +60,7 @@ def test_new_syn_in_the_window_of_a_half_open_connection_leads_back_to_listen() 
     assert peer.accepts().state is State.ESTABLISHED
 
 
+# RFC4987-04
 def test_syn_ack_is_sent_three_times() -> None:
     """The stated deviation: at 0, 1 and 3 s; at 63 s the record is gone and late segments are reset."""
     peer = states.half_open()

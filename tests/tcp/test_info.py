@@ -74,3 +74,48 @@ def test_states_have_the_words_of_ss() -> None:
         peer, user = reach()
         words.append(user.conn.info(peer.now).state)
     assert words == ["SYN-SENT", "SYN-RECV", "ESTAB", "FIN-WAIT-1", "TIME-WAIT"]
+
+
+def test_info_of_losses_and_their_repair() -> None:
+    peer, user = states.established(rtt=100 * MS, sack=True)
+    user.write(5 * 1000)
+    peer.takes()
+    info = user.conn.info(peer.now)
+    assert (info.ca_state, info.retrans, info.delivered_segments) == ("open", 0, 1)
+    peer.passes(100 * MS)
+    peer.sends(". 1:1(0) ack 1 <sack 2001:3001>")
+    peer.sends(". 1:1(0) ack 1 <sack 1001:3001>")
+    info = user.conn.info(peer.now)
+    assert (info.ca_state, info.sacked, info.lost, info.delivered_segments) == ("disorder", 2, 0, 3)
+    assert (info.reordering, info.reordering_extent) == (1, 2)
+    peer.sends(". 1:1(0) ack 1 <sack 1001:4001>")
+    peer.passes(100 * MS)
+    peer.takes()
+    info = user.conn.info(peer.now)
+    assert (info.ca_state, info.retrans, info.delivered_segments) == ("recovery", 1, 4)
+    assert info.last_ack_recv == 100
+    peer.sends(". 1:1(0) ack 5001")
+    info = user.conn.info(peer.now)
+    assert (info.ca_state, info.retrans, info.delivered_segments, info.last_ack_recv) == ("open", 0, 6, 0)
+
+
+def test_info_of_a_time_out() -> None:
+    peer, user = states.established(rtt=100 * MS, sack=True)
+    user.write(1000)
+    peer.takes()
+    peer.passes(2 * SECOND)
+    peer.takes()
+    assert user.conn.info(peer.now).ca_state == "loss"
+
+
+def test_info_of_a_mark() -> None:
+    peer = Peer()
+    user = peer.connect(options=TcpOptions(ecn="request"))
+    peer.takes()
+    peer.sends("SE. 0:0(0) ack 1 win 65535 <mss 1000,sackOK>")
+    user.write(2000)
+    peer.takes()
+    peer.sends("E. 1:1(0) ack 1001")
+    assert user.conn.info(peer.now).ca_state == "cwr"
+    peer.sends(". 1:1(0) ack 2001")
+    assert user.conn.info(peer.now).ca_state == "open"

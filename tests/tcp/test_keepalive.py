@@ -14,6 +14,7 @@ KEEP = TcpOptions(keepalive=True, keepalive_idle=100.0, keepalive_interval=10.0,
 PROBE = ". 0:0(0) ack 1"  #: SEG.SEQ = SND.NXT - 1 and no data: the peer must answer.
 
 
+# RFC1122-21
 # RFC 9293 MUST-25
 @pytest.mark.parametrize("passive", [False, True])
 def test_off_by_default(passive: bool) -> None:
@@ -82,6 +83,7 @@ def test_interval_is_configurable(idle: int) -> None:
     peer.sees(PROBE, after=idle * SECOND)
 
 
+# RFC1122-21
 # RFC 9293 MUST-28
 def test_default_interval_is_at_least_two_hours() -> None:
     peer, _ = states.established(options=TcpOptions(keepalive=True))

@@ -138,6 +138,7 @@ def test_syn_carries_what_is_switched_on() -> None:
     peer.sees("S 0:0(0) win 65535 <mss 1460>")
 
 
+# RFC7323-02
 def test_options_that_were_not_offered_are_not_agreed_on() -> None:
     """A SYN-ACK with options that our SYN lacked: they do not hold."""
     peer = Peer()
@@ -156,6 +157,7 @@ def test_options_that_were_not_offered_are_not_agreed_on() -> None:
 # Window scale (RFC 7323 2).
 
 
+# RFC7323-04, RFC7323-05
 def test_window_of_a_syn_is_never_scaled() -> None:
     """2.2; what follows is."""
     peer = Peer()
@@ -171,6 +173,7 @@ def test_window_of_a_syn_is_never_scaled() -> None:
     peer.sees_nothing()
 
 
+# RFC7323-05
 def test_window_of_the_third_segment_is_scaled() -> None:
     peer = Peer()
     peer.listens()
@@ -182,6 +185,7 @@ def test_window_of_the_third_segment_is_scaled() -> None:
     peer.sees_nothing()
 
 
+# RFC7323-06
 @pytest.mark.parametrize("shift", [14, 15, 255])
 def test_shift_is_at_most_14(shift: int) -> None:
     """2.3: more counts as 14."""
@@ -195,6 +199,7 @@ def test_shift_is_at_most_14(shift: int) -> None:
     assert sum(item.size for item in peer.takes()) <= 16384
 
 
+# RFC7323-02
 def test_scaling_needs_both_syns() -> None:
     """2.2: we offered it, the peer did not."""
     peer, user = states.established(window=1000)
@@ -206,6 +211,7 @@ def test_scaling_needs_both_syns() -> None:
     peer.sees_nothing()
 
 
+# RFC7323-03
 def test_window_scale_outside_a_syn_is_ignored() -> None:
     peer, user = states.established(window=1000)
     peer.sends(". 1:1(0) ack 1 win 1000 <wscale 7>")
@@ -214,6 +220,7 @@ def test_window_scale_outside_a_syn_is_ignored() -> None:
     peer.sees_nothing()
 
 
+# RFC7323-05
 @pytest.mark.parametrize("passive", [False, True])
 def test_our_windows_are_scaled(passive: bool) -> None:
     peer, _ = states.established(
@@ -225,6 +232,7 @@ def test_our_windows_are_scaled(passive: bool) -> None:
     assert (1 << 20) - 1000 - 31 <= seen.segment.window << 5 <= 1 << 20
 
 
+# RFC7323-04, RFC7323-06
 @pytest.mark.parametrize(
     ("size", "shift"),
     [(65535, 0), (65536, 1), (131_070, 1), (131_071, 2), (6 << 20, 7), (65535 << 13, 13), (1 << 30, 14)],
@@ -235,6 +243,7 @@ def test_scale_is_the_least_that_can_say_the_largest_window(size: int, shift: in
     peer.sees(f"S 0:0(0) win 65535 <wscale {shift},...>")
 
 
+# RFC7323-01
 def test_scale_is_offered_even_when_it_is_none() -> None:
     """2.2: so that the peer may scale."""
     peer = Peer()
@@ -245,6 +254,7 @@ def test_scale_is_offered_even_when_it_is_none() -> None:
 # Timestamps (RFC 7323 3).
 
 
+# RFC7323-10, RFC7323-11
 @pytest.mark.parametrize("passive", [False, True])
 def test_timestamps_are_on_every_segment(passive: bool) -> None:
     """3.2: once agreed on; the watch looks at each."""
@@ -258,6 +268,7 @@ def test_timestamps_are_on_every_segment(passive: bool) -> None:
     peer.sees("F. 11:11(0) ack 11 <TS val 5 ecr 7>")
 
 
+# RFC7323-15, RFC7323-22
 def test_timestamps_are_told_by_a_clock_of_milliseconds() -> None:
     """5.4: a tick between 1 ms and 1 s; a repeated SYN tells when *it* was sent."""
     peer = Peer()
@@ -267,6 +278,7 @@ def test_timestamps_are_told_by_a_clock_of_milliseconds() -> None:
     peer.sees("S 0:0(0) <TS val 3000 ecr 0,...>", after=2 * SECOND)
 
 
+# RFC7323-14
 def test_timestamps_need_both_syns() -> None:
     peer, user = states.established()
     user.write(10)
@@ -274,6 +286,7 @@ def test_timestamps_need_both_syns() -> None:
     assert not user.conn.info(peer.now).timestamps
 
 
+# RFC7323-11
 def test_reset_of_an_abort_carries_timestamps() -> None:
     """3.2: "SHOULD be sent in an <RST> segment"."""
     peer, user = states.established(timestamps=True)

@@ -319,6 +319,8 @@ def test_third_segment_without_ack_is_dropped() -> None:
 # SYN-SENT.
 
 
+# RFC1122-16, RFC1122-20
+# RFC 9293 MUST-22, MUST-23
 def test_syn_schedule() -> None:
     """The stated schedule: eight SYNs in all, failure at 255 s."""
     peer = Peer()
@@ -367,6 +369,7 @@ def test_connect_timeout_ends_with_the_handshake() -> None:
     assert user.state is State.ESTABLISHED
 
 
+# RFC5961-04
 @pytest.mark.parametrize("line", ["R 0:0(0)", "R 1:1(0)", "R. 0:0(0) ack 0", "R. 0:0(0) ack 2"])
 def test_reset_that_does_not_acknowledge_our_syn_is_dropped(line: str) -> None:
     """3.10.7.3, second, and RFC 5961 3.2: in SYN-SENT only the ACK tells that a reset is meant for us."""

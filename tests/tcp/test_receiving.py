@@ -71,7 +71,7 @@ def test_what_came_first_stays() -> None:
     peer.sends("P. 11:21(10) ack 1", payload=b"first-come")
     peer.sees(". 1:1(0) ack 1 <sack 11:21>")
     peer.sends("P. 1:31(30) ack 1", payload=b"-" * 30)
-    peer.sees(". 1:1(0) ack 31")
+    peer.sees(". 1:1(0) ack 31 <sack 11:21>")
     assert user.read() == b"-" * 10 + b"first-come" + b"-" * 10
 
 
@@ -151,7 +151,7 @@ def test_sack_case_2_the_first_segment_is_lost() -> None:
         peer.sees(f". 1:1(0) ack 1 <sack 501:{501 + 500 * number}>")
 
 
-# RFC2018-06, RFC2018-08
+# RFC2018-04, RFC2018-06, RFC2018-08
 def test_sack_case_3_every_second_segment_is_lost() -> None:
     peer, user = states.established(sack=True)
     peer.sends(text(1, 500))
@@ -229,6 +229,18 @@ def test_reordering_within_a_batch_is_not_reported_as_duplication() -> None:
     user.reads(2000)
 
 
+# RFC2883-02
+def test_segment_that_fills_a_gap_and_repeats_what_is_behind_it_is_reported() -> None:
+    """RFC 2883 4.2: the octets that came twice stand before the ranges that are still out of order."""
+    peer, _ = states.established(sack=True)
+    peer.sends(text(1001, 2000), text(7001))
+    peer.takes()
+    peer.sends(text(1, 6000))
+    peer.sees(". 1:1(0) ack 6001 <sack 1001:3001 7001:8001>")
+    peer.sends(text(6001))
+    peer.sees(". 1:1(0) ack 8001")  # once
+
+
 # When to acknowledge.
 
 
@@ -255,7 +267,7 @@ def test_first_segments_are_acknowledged_at_once() -> None:
         peer.sees(f". 1:1(0) ack {101 + 100 * number}")
 
 
-# RFC5681-29
+# RFC5681-29, RFC1122-17
 # RFC 9293 MUST-40, SHLD-18
 @pytest.mark.parametrize("delay", [None, 0.0, 0.2, 0.499])
 def test_delayed_ack_comes_within_half_a_second(delay: float | None) -> None:
@@ -279,7 +291,7 @@ def test_ack_cannot_be_delayed_by_half_a_second() -> None:
         TcpOptions(delayed_ack=0.5)
 
 
-# RFC5681-28
+# RFC5681-28, RFC1122-17
 # RFC 9293 SHLD-19
 def test_every_second_full_segment_is_acknowledged() -> None:
     peer, _, start = _past_the_start()

@@ -27,6 +27,7 @@ SYNCHRONISED_BUT_TIME_WAIT = SYNCHRONISED[:-1]
 # Group 1 of 3.5.2: no connection.
 
 
+# RFC1122-14
 @pytest.mark.parametrize("v6", [False, True])
 @pytest.mark.parametrize(
     ("line", "answer"),
@@ -71,6 +72,8 @@ def test_unacceptable_segment_is_answered_with_an_ack(reach: Reach, snd_nxt: int
     assert user.state is before
 
 
+# RFC5961-06
+# RFC 9293 MAY-12
 @pytest.mark.parametrize(("reach", "snd_nxt", "rcv_nxt"), SYNCHRONISED_BUT_TIME_WAIT)
 def test_ack_of_what_was_never_sent_is_answered_with_an_ack(reach: Reach, snd_nxt: int, rcv_nxt: int) -> None:
     """3.10.7.4, fifth; RFC 5961 5.2 for the other end of the range."""
@@ -85,6 +88,7 @@ def test_ack_of_what_was_never_sent_is_answered_with_an_ack(reach: Reach, snd_nx
     assert user.conn.readable == 0
 
 
+# RFC5961-06
 # RFC 9293 MAY-12
 def test_old_ack_within_the_largest_window_is_accepted() -> None:
     """RFC 5961 5.2: from SND.UNA - MAX.SND.WND on."""
@@ -117,6 +121,7 @@ def test_segment_without_ack_is_dropped(reach: Reach, snd_nxt: int, rcv_nxt: int
 # Resets received (3.5.3, 3.10.7.4 second; RFC 5961 3.2).
 
 
+# RFC5961-02
 @pytest.mark.parametrize(("reach", "snd_nxt", "rcv_nxt"), SYNCHRONISED_BUT_TIME_WAIT)
 def test_exact_reset(reach: Reach, snd_nxt: int, rcv_nxt: int) -> None:
     peer, user = reach()
@@ -135,6 +140,7 @@ def test_reset_with_data(reach: Reach, snd_nxt: int, rcv_nxt: int) -> None:
     assert user.state is State.CLOSED
 
 
+# RFC5961-03, RFC5961-08
 @pytest.mark.parametrize(("reach", "snd_nxt", "rcv_nxt"), SYNCHRONISED_BUT_TIME_WAIT)
 def test_reset_elsewhere_in_the_window_is_challenged(reach: Reach, snd_nxt: int, rcv_nxt: int) -> None:
     """<SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>, and a peer that means it resets with that very number."""
@@ -147,6 +153,7 @@ def test_reset_elsewhere_in_the_window_is_challenged(reach: Reach, snd_nxt: int,
     assert user.state is State.CLOSED
 
 
+# RFC5961-01
 @pytest.mark.parametrize(("reach", "snd_nxt", "rcv_nxt"), SYNCHRONISED)
 def test_reset_outside_the_window_is_dropped_silently(reach: Reach, snd_nxt: int, rcv_nxt: int) -> None:
     peer, user = reach()
@@ -157,6 +164,7 @@ def test_reset_outside_the_window_is_dropped_silently(reach: Reach, snd_nxt: int
     assert user.state is before
 
 
+# RFC5961-03
 def test_reset_at_the_last_number_of_the_window_is_challenged() -> None:
     peer, user = states.established()
     peer.sends("R 65535:65535(0)")  # the window is 65535 from 1 on
@@ -191,6 +199,7 @@ def test_reset_passes_a_full_accept_queue() -> None:
 # Challenge ACKs and their limit (RFC 5961 7).
 
 
+# RFC5961-05, RFC5961-08
 @pytest.mark.parametrize(("reach", "snd_nxt", "rcv_nxt"), SYNCHRONISED)
 @pytest.mark.parametrize("offset", [0, 100, -2000, 100_000])
 def test_syn_is_challenged_whatever_its_number(reach: Reach, snd_nxt: int, rcv_nxt: int, offset: int) -> None:
@@ -220,6 +229,7 @@ FLOODS = {
 }
 
 
+# RFC5961-07
 @pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS.keys())
 def test_challenges_are_limited(flood: str) -> None:
     """RFC 5961 7: a limit, 10 in 5 seconds by way of example, and not one that others can count.
@@ -260,6 +270,7 @@ def test_war_of_acks_dies_out() -> None:
     assert user.state is State.ESTABLISHED
 
 
+# RFC5961-07
 def test_challenges_of_one_connection_are_not_counted_by_another() -> None:
     """CVE-2016-5696: a limit that connections share tells one peer about another."""
     peer, _ = states.established()

@@ -61,7 +61,7 @@ def test_rto_before_any_sample() -> None:
     peer.sees("S 0:0(0) <...>", after=1 * SECOND)
 
 
-# RFC6298-02, RFC6298-03
+# RFC6298-02, RFC6298-03, RFC1122-16
 # RFC 9293 MUST-18
 @pytest.mark.parametrize("passive", [False, True])
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_rto_is_at_most_a_minute() -> None:
     assert waits == sorted(waits)
 
 
-# RFC6298-06
+# RFC6298-06, RFC1122-16
 # RFC 9293 MUST-18
 def test_karn_no_sample_from_what_was_sent_twice() -> None:
     """RFC 6298 3: the ACK may be for either transmission, so the RTO stays what backing off made of it (5.7 of 2)."""
@@ -238,7 +238,7 @@ def test_earliest_segment_is_sent_again() -> None:
     peer.sees_nothing()
 
 
-# RFC6298-12, RFC6298-13
+# RFC6298-12, RFC6298-13, RFC1122-16
 # RFC 9293 MUST-19
 def test_back_off_is_exponential() -> None:
     """RFC 6298 5.5: RTO <- RTO * 2."""
@@ -322,6 +322,7 @@ def test_r2_can_be_changed_for_one_connection() -> None:
     assert _ends_after(peer, user) == 10 * SECOND
 
 
+# RFC1122-20
 # RFC 9293 SHLD-11
 def test_r2_is_at_least_a_hundred_seconds() -> None:
     peer, user = states.established()
@@ -366,6 +367,7 @@ def test_syn_has_the_same_procedure_as_data() -> None:
         user.read()
 
 
+# RFC1122-20
 # RFC 9293 MUST-23
 def test_syn_is_sent_again_for_at_least_three_minutes() -> None:
     peer = Peer()

@@ -157,6 +157,7 @@ def test_push_waits_for_the_last_octet() -> None:
 # Nagle (3.7.4).
 
 
+# RFC1122-19
 # RFC 9293 SHLD-7
 def test_nagle_holds_a_small_segment_while_something_is_unacknowledged() -> None:
     peer, user = states.established()
@@ -180,6 +181,7 @@ def test_nagle_lets_full_segments_go() -> None:
     peer.sees("P. 1011:1511(500) ack 1")
 
 
+# RFC1122-19
 # RFC 9293 MUST-17
 def test_nagle_can_be_switched_off() -> None:
     peer, user = states.established(options=NODELAY)
@@ -206,6 +208,7 @@ def test_nagle_can_be_switched_off_and_on_for_one_connection() -> None:
 # Sender's silly-window avoidance (3.8.6.2.1).
 
 
+# RFC1122-19
 # RFC 9293 MUST-38
 def test_small_opening_is_not_used() -> None:
     """Neither a full segment, nor all that there is, nor half of the largest window: wait."""
@@ -253,6 +256,8 @@ def test_all_that_there_is_goes_into_any_window() -> None:
     peer.sees("P. 1:51(50) ack 1")
 
 
+# RFC1122-19
+# RFC 9293 MUST-38
 def test_small_window_is_used_after_the_override_timeout() -> None:
     """(4): between 0.1 and 1 s."""
     peer, user = states.established(window=1500)
@@ -266,6 +271,7 @@ def test_small_window_is_used_after_the_override_timeout() -> None:
     peer.sees(". 1301:2301(1000) ack 1")
 
 
+# RFC1122-19
 def test_override_timeout_is_at_most_a_second() -> None:
     """3.8.6.2.1: 0.1 to 1.0 s, also when the RTO is longer."""
     peer, user = states.established(window=1500, rtt=800 * MS)
@@ -289,6 +295,7 @@ def _shrunk(window: int, options: TcpOptions | None = None) -> tuple[Peer, User]
     return peer, user
 
 
+# RFC7323-07, RFC7323-08
 # RFC 9293 MUST-34, SHLD-15
 def test_nothing_new_is_sent_into_a_window_that_has_shrunk() -> None:
     """The usable window is -3000."""
@@ -316,7 +323,7 @@ def test_old_data_within_a_window_that_has_shrunk_is_sent_again() -> None:
 # RFC 9293 SHLD-17
 def test_data_beyond_a_window_that_has_shrunk_is_no_reason_to_give_up() -> None:
     """Ten minutes with an R2 of 20 seconds: the peer answers everything, and takes nothing."""
-    peer, user = _shrunk(0, TcpOptions(user_timeout=20.0))
+    peer, user = _shrunk(0, TcpOptions(r2=20.0))
     end = peer.now + 10 * MINUTE
     answers = 0
     while peer.bench.step(end):
@@ -385,10 +392,11 @@ def test_first_probe_waits_for_the_rto_that_was_measured() -> None:
     peer.sees(". 1:2(1) ack 1", after=300 * MS)
 
 
+# RFC6429-01
 # RFC 9293 MUST-37
 def test_connection_stays_open_while_probes_are_answered() -> None:
     """Two hours with an R2 of 20 seconds."""
-    peer, user = states.established(window=0, options=TcpOptions(user_timeout=20.0))
+    peer, user = states.established(window=0, options=TcpOptions(r2=20.0))
     user.write(10)
     end = peer.now + 120 * MINUTE
     probes = 0
@@ -405,7 +413,7 @@ def test_connection_stays_open_while_probes_are_answered() -> None:
 
 def test_unanswered_probes_end_the_connection_at_r2() -> None:
     """3.8.6.1 protects those who answer."""
-    peer, user = states.established(window=0, options=TcpOptions(user_timeout=20.0))
+    peer, user = states.established(window=0, options=TcpOptions(r2=20.0))
     user.write(10)
     peer.gathers(MINUTE + 20 * SECOND)
     assert user.state is State.CLOSED

@@ -13,6 +13,7 @@ from tests.support.peer import Peer
 TWO_MSL = 60 * SECOND
 
 
+# RFC1122-15
 # RFC 9293 MUST-13
 @pytest.mark.parametrize("msl", [30.0, 120.0])
 def test_time_wait_lasts_two_msl(msl: float) -> None:
@@ -106,6 +107,7 @@ def test_time_wait_is_told_from_the_connection_that_the_user_holds() -> None:
     assert user.conn.at_eof
 
 
+# RFC6191-04
 # RFC 9293 MAY-2
 def test_new_syn_reopens_from_time_wait_with_a_larger_number() -> None:
     """3.6.1, MAY-2 (1): our new ISS is beyond the largest number of the old connection."""
@@ -120,25 +122,96 @@ def test_new_syn_reopens_from_time_wait_with_a_larger_number() -> None:
     assert peer.accepts().state is State.ESTABLISHED
 
 
-def test_reset_of_a_reopened_connection_leads_to_listen() -> None:
-    """Not what 3.6.1, MAY-2 (2) says, which would come back to TIME-WAIT, but the deviation that `TimeWait` states."""
+# RFC 9293 MAY-2
+def test_reset_of_a_reopened_connection_leads_back_to_time_wait() -> None:
+    """3.6.1, MAY-2 (2): the SYN was an old duplicate, and the peer says so. The 2 MSL have gone on."""
+    peer, user = states.time_wait()
+    old = peer.iss, peer.host_iss
+    peer.passes(20 * SECOND)
+    peer.listens()
+    peer.again(iss=peer.iss + 100)
+    peer.sends("S 0:0(0) <mss 1000>")
+    peer.sees("S. 0:0(0) ack 1 <...>")
+    assert (peer.state, user.state) == (State.SYN_RECEIVED, State.TIME_WAIT)
+    peer.sends("R 1:1(0)")
+    assert (peer.state, user.state) == (State.TIME_WAIT, State.TIME_WAIT)
+    peer.iss, peer.host_iss = old
+    peer.sends("F. 1:1(0) ack 2")
+    peer.sees(". 2:2(0) ack 2")
+    peer.sees_nothing(during=TWO_MSL - MS)
+    assert user.state is State.TIME_WAIT
+    peer.sees_nothing(during=MS)
+    assert user.state is State.CLOSED
+
+
+# RFC 9293 MAY-2
+def test_so_does_a_handshake_that_nobody_completes() -> None:
+    """TIME-WAIT that lasts longer than the handshake is there afterwards."""
+    peer = Peer(options=TcpOptions(msl=120.0))
+    user = peer.connect()
+    peer.sees("S 0:0(0) <...>")
+    peer.sends("S. 0:0(0) ack 1 <mss 1000>")
+    peer.sees(". 1:1(0) ack 1")
+    user.close()
+    peer.sees("F. 1:1(0) ack 1")
+    peer.sends("F. 1:1(0) ack 2")
+    peer.sees(". 2:2(0) ack 2")
+    peer.listens()
+    peer.again(iss=peer.iss + 100)
+    peer.sends("S 0:0(0) <mss 1000>")
+    peer.gathers(2 * 60 * SECOND)
+    assert peer.host.half_open == 0
+    assert user.state is State.TIME_WAIT
+    peer.passes(2 * 60 * SECOND)
+    assert (user.state, peer.host.time_waits) == (State.CLOSED, 0)
+
+
+# RFC 9293 MAY-2
+def test_complete_handshake_ends_the_old_time_wait() -> None:
     peer, user = states.time_wait()
     peer.listens()
     peer.again(iss=peer.iss + 100)
     peer.sends("S 0:0(0) <mss 1000>")
     peer.sees("S. 0:0(0) ack 1 <...>")
-    peer.sends("R 1:1(0)")
-    assert peer.state is State.LISTEN
-    assert user.state is State.CLOSED
+    assert peer.host.time_waits == 1
+    peer.sends(". 1:1(0) ack 1")
+    assert (user.state, peer.host.time_waits) == (State.CLOSED, 0)
+    again = peer.accepts()
+    assert again.state is State.ESTABLISHED
+    peer.passes(TWO_MSL)
+    assert again.state is State.ESTABLISHED
 
 
+def test_time_wait_may_end_while_a_handshake_is_under_way() -> None:
+    peer, user = states.time_wait()
+    peer.listens()
+    peer.passes(TWO_MSL - 2 * SECOND)
+    peer.again(iss=peer.iss + 100)
+    peer.sends("S 0:0(0) <mss 1000>")
+    peer.gathers(5 * SECOND)
+    assert (user.state, peer.state) == (State.CLOSED, State.SYN_RECEIVED)
+    peer.sends(". 1:1(0) ack 1")
+    assert peer.accepts().state is State.ESTABLISHED
+
+
+def test_what_no_listener_would_take_ends_no_time_wait() -> None:
+    """A FIN beside the SYN."""
+    peer, user = states.time_wait()
+    peer.listens()
+    peer.sends("SF 100000:100000(0) <mss 1000>")
+    peer.sees_nothing()
+    assert (peer.state, user.state) == (State.TIME_WAIT, State.TIME_WAIT)
+
+
+# RFC6191-03
 def test_old_syn_does_not_reopen() -> None:
     peer, user = states.time_wait()
     peer.listens()
     peer.sends("S 4294960000:4294960000(0) <mss 1000>")
     assert user.state is State.TIME_WAIT
-    peer.takes()  # an ACK (RFC 5961 4.2), or silence (RFC 6191 2)
+    peer.sees_nothing()
     assert peer.host.half_open == 0
+    assert peer.host.counters.drops == {"time-wait": 1}
 
 
 def test_syn_without_a_listener_does_not_end_time_wait() -> None:
@@ -148,6 +221,7 @@ def test_syn_without_a_listener_does_not_end_time_wait() -> None:
     assert user.state is State.TIME_WAIT
 
 
+# RFC6191-01, RFC6191-02
 # RFC 9293 SHLD-4, MAY-2
 @pytest.mark.parametrize(
     ("tsval", "seq", "reopens"),
@@ -166,11 +240,12 @@ def test_timestamps_tell_whether_a_syn_reopens(tsval: int, seq: int, reopens: bo
     peer.sees(". 2:2(0) ack 2")
     peer.listens()
     peer.sends(f"S {seq}:{seq}(0) <mss 1000,TS val {tsval} ecr 0>")
-    peer.takes()
+    assert bool(peer.takes()) is reopens  # else silence
     assert (peer.state is State.SYN_RECEIVED) is reopens
-    assert (user.state is State.TIME_WAIT) is not reopens
+    assert user.state is State.TIME_WAIT  # until the handshake is complete
 
 
+# RFC6191-03
 @pytest.mark.parametrize(("seq", "reopens"), [(100000, True), (4294960000, False)])
 def test_syn_that_lacks_the_timestamps_of_the_old_connection(seq: int, reopens: bool) -> None:
     """RFC 6191 2: then its number decides."""
@@ -179,7 +254,7 @@ def test_syn_that_lacks_the_timestamps_of_the_old_connection(seq: int, reopens: 
     peer.sees(". 2:2(0) ack 2")
     peer.listens()
     peer.sends(f"S {seq}:{seq}(0) <mss 1000>", plain=True)
-    peer.takes()
+    assert bool(peer.takes()) is reopens
     assert (peer.state is State.SYN_RECEIVED) is reopens
 
 
@@ -189,3 +264,29 @@ def test_syn_with_timestamps_that_the_old_connection_lacked() -> None:
     peer.listens()
     peer.sends("S 4294960000:4294960000(0) <mss 1000,TS val 5 ecr 0>")
     assert peer.state is State.SYN_RECEIVED
+
+
+# RFC6191-04
+def test_numbers_and_timestamps_grow_from_one_incarnation_to_the_next() -> None:
+    """Of our own connections, so that a peer in TIME-WAIT lets the next one in."""
+    peer = Peer(timestamps=True)
+    last_number = last_tsval = -1
+    for _ in range(3):
+        user = peer.connect()
+        syn = peer.sees("S 0:0(0) <...>").segment
+        if last_number >= 0:
+            assert 0 < (syn.seq - last_number) & 0xFFFFFFFF < 1 << 31
+            assert 0 < (syn.tsval - last_tsval) & 0xFFFFFFFF < 1 << 31
+        peer.sends("S. 0:0(0) ack 1 <mss 1400>")
+        peer.sees(". 1:1(0) ack 1")
+        user.write(1000)
+        peer.takes()
+        peer.sends("F. 1:1(0) ack 1001")
+        peer.sees(". 1001:1001(0) ack 2")
+        user.close()
+        fin = peer.sees("F. 1001:1001(0) ack 2").segment
+        last_number, last_tsval = fin.seq + 1 & 0xFFFFFFFF, fin.tsval
+        peer.sends(". 2:2(0) ack 1002")
+        assert user.state is State.CLOSED
+        peer.passes(5 * MS)
+        peer.again()

@@ -74,6 +74,7 @@ def test_fin_beyond_the_window_waits() -> None:
     assert user.state is State.ESTABLISHED
 
 
+# RFC1122-18
 # RFC 9293 MUST-39
 def test_window_does_not_open_by_a_silly_amount() -> None:
     """3.8.6.2.2: the edge stays until it can move by min(RCV.BUFF / 2, MSS)."""
@@ -92,6 +93,7 @@ def test_window_does_not_open_by_a_silly_amount() -> None:
     assert window == FULL
 
 
+# RFC1122-18
 # RFC 9293 MUST-39
 def test_window_of_a_small_buffer_opens_by_half_of_it() -> None:
     peer, user = _small(1000)

@@ -84,7 +84,7 @@ def tcp_header(
 
 FIELDS = (
     *("src_port", "dst_port", "seq", "ack", "flags", "window", "urgent", "size"),
-    *("mss", "wscale", "sack_ok", "sacks", "tsval", "tsecr"),
+    *("mss", "wscale", "sack_ok", "sacks", "tsval", "tsecr", "fastopen"),
 )
 
 
@@ -97,6 +97,8 @@ u8, u16, u32 = (st.integers(0, 2**bits - 1) for bits in (8, 16, 32))
 addresses4 = st.binary(min_size=4, max_size=4)
 addresses6 = st.binary(min_size=16, max_size=16)
 address_pairs = st.tuples(addresses4, addresses4) | st.tuples(addresses6, addresses6)
+cookies = st.sampled_from((0, 4, 6, 8, 10, 12, 14, 16)).flatmap(lambda size: st.binary(min_size=size, max_size=size))
+fast_open = st.none() | st.tuples(cookies, st.booleans())
 sack_blocks = st.lists(st.tuples(u32, u32), max_size=4).map(tuple)
 
 
@@ -121,4 +123,5 @@ def segments(draw: st.DrawFn, max_payload: int = 40) -> Segment:
         sacks=() if syn else draw(sack_blocks)[: 3 if tsval >= 0 else 4],
         tsval=tsval,
         tsecr=draw(u32) if tsval >= 0 else 0,
+        fastopen=draw(fast_open) if syn else None,
     )

@@ -92,6 +92,12 @@ def test_the_lengths_and_the_checksum_of_a_quote_are_not_believed() -> None:
     assert icmp.quoted(ipv6_frame(TCP, length=65535), 6).dst_port == 80
 
 
+def test_a_quoted_packet_tells_its_length() -> None:
+    """As it was sent, whatever is left of it."""
+    assert icmp.quoted(ipv4_frame(TCP + bytes(1000))[:28], 4).length == 20 + len(TCP) + 1000
+    assert icmp.quoted(ipv6_frame(TCP + bytes(1000))[:48], 6).length == 40 + len(TCP) + 1000
+
+
 def test_a_quoted_echo_shows_its_identifier_and_sequence() -> None:
     quote = icmp.quoted(ipv4_frame(icmp.encode(Icmp(8, 0, 0x1234_0007, b"ping")), protocol=1), 4)
     assert (quote.protocol, quote.seq) == (1, 0x1234_0007)

@@ -88,6 +88,7 @@ def test_ip4_06_trailing_padding_is_no_payload(padding: int) -> None:
     assert tcp.decode(frame, header.start, header.end).size == 0
 
 
+# RFC1122-07
 # RFC 9293 MUST-50
 @pytest.mark.parametrize(
     "options",

@@ -47,6 +47,13 @@ LINES = [
         Segment(0, 0, 1, 1, ACK, 1, sacks=((1461, 2921), (4381, 5841)), tsval=3, tsecr=4),
         ". 1:1(0) ack 1 win 1 <TS val 3 ecr 4,sack 1461:2921 4381:5841>",
     ),
+    (Segment(0, 0, 0, 0, SYN, 9, mss=1460, fastopen=(b"", False)), "S 0:0(0) win 9 <mss 1460,FO>"),
+    (
+        Segment(0, 0, 0, 0, SYN, 9, (bytes(7),), wscale=8, fastopen=(bytes.fromhex("0a1b2c3d"), False)),
+        "S 0:7(7) win 9 <wscale 8,FO 0a1b2c3d>",
+    ),
+    (Segment(0, 0, 0, 0, SYN, 9, fastopen=(b"", True)), "S 0:0(0) win 9 <FOEXP>"),
+    (Segment(0, 0, 0, 0, SYN, 9, fastopen=(bytes(16), True)), f"S 0:0(0) win 9 <FOEXP {'00' * 16}>"),
 ]
 
 

@@ -7,6 +7,7 @@ and the same checksum; we read what it builds and find what was put in.
 from __future__ import annotations
 
 import socket
+import struct
 from typing import Any
 
 import pytest
@@ -136,6 +137,12 @@ def scapy_options(segment: Segment) -> list[tuple[str | int, Any]]:
         options.append(("Timestamp", (segment.tsval, segment.tsecr)))
     if segment.wscale >= 0:
         options.append(("WScale", segment.wscale))
+    if segment.fastopen is not None:
+        cookie, experimental = segment.fastopen
+        if experimental:
+            options.append((254, b"\xf9\x89" + cookie))
+        else:
+            options.append(("TFO", struct.unpack("!II", cookie) if len(cookie) == 8 else cookie))
     if segment.sacks:
         options.append(("SAck", tuple(edge for block in segment.sacks for edge in block)))
     return options
@@ -193,7 +200,9 @@ def test_tcp_from_scapy_in_any_order_and_alignment(
 
 
 def option_octets(segment: Segment) -> list[bytes]:
+    cookie, _ = segment.fastopen or (b"", False)
     lengths = {"MSS": 4, "SAckOK": 2, "Timestamp": 10, "WScale": 3, "SAck": 2 + 8 * len(segment.sacks)}
+    lengths |= {"TFO": 2 + len(cookie), "254": 4 + len(cookie)}
     return [bytes(lengths[str(name)]) for name, _ in scapy_options(segment)]
 
 

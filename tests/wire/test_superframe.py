@@ -45,6 +45,18 @@ def test_the_pieces_are_what_a_wire_would_carry(
         assert header.ident == (0 if v6 else (ident + number) % 2**16)
 
 
+@pytest.mark.parametrize("pointer", [0, 1, 999, 1000, 1001, 2000, 3000, 3001, 65_535])
+def test_urgent_pointer_of_each_piece_points_at_the_same_octet(pointer: int) -> None:
+    """And what begins behind it has none; but the first piece says what the super-frame said."""
+    plain = tcp_packet(DATA[:3000], seq=2**32 - 500, flags=ACK | URG, gso_size=1000).frame()
+    frame = bytearray(plain)
+    frame[38:40] = pointer.to_bytes(2, "big")
+    pieces = [read(piece)[1] for piece in split(Packet(bytes(frame), gso_size=1000, csum=TRUSTED))]
+    for number, seg in enumerate(pieces):
+        left = pointer - 1000 * number
+        assert (bool(seg.flags & URG), seg.urgent) == (number == 0 or left > 0, max(left, 0))
+
+
 def test_the_payload_may_lie_in_several_buffers_or_behind_the_headers() -> None:
     apart = tcp_packet(DATA[:3000], gso_size=1000, parts=(DATA[:7], DATA[7:2001], DATA[2001:3000]))
     joined = Packet(apart.frame(), gso_size=1000, csum=TRUSTED)

@@ -14,6 +14,7 @@ from stack.wire.compiling import mypyc_attr
 from stack.wire.units import Duration, Time
 
 INITIAL_WINDOW_SEGMENTS = 10  #: RFC 6928: ten segments, and not more than max(2 * MSS, 14600) bytes.
+# RFC5681-08
 INFINITE_SSTHRESH = 1 << 30  #: RFC 5681 3.1: arbitrarily high at the start; also the largest window there is.
 
 
@@ -58,10 +59,11 @@ class CongestionControl:
 
     `mss` is the sender's maximum segment size in bytes without options, `cwnd` the congestion window, `ssthresh`
     the slow-start threshold (RFC 5681 2). `pacing_rate` is in bytes a second; 0 leaves it to the window and the
-    round-trip time. It matters only to connections that are paced (`paced`, set by the connection).
+    round-trip time. It matters only to connections that are paced (`paced`, set by the connection). `counts_fully`, set
+    by it as well: in slow start an ACK adds all that it acknowledges (see `stack.tcp.habits`).
     """
 
-    __slots__ = ("cwnd", "mss", "paced", "pacing_rate", "ssthresh")
+    __slots__ = ("counts_fully", "cwnd", "mss", "paced", "pacing_rate", "ssthresh")
 
     name = "none"
 
@@ -70,8 +72,10 @@ class CongestionControl:
         self.cwnd = self.initial_window
         self.ssthresh = INFINITE_SSTHRESH
         self.paced = False
+        self.counts_fully = False
         self.pacing_rate = 0
 
+    # RFC5681-04, RFC6928-01, RFC6928-02
     @property
     def initial_window(self) -> int:
         """IW (RFC 6928), in bytes."""
@@ -81,33 +85,43 @@ class CongestionControl:
     def in_slow_start(self) -> bool:
         return self.cwnd < self.ssthresh
 
+    # RFC5681-06, RFC6928-02
     def on_handshake_loss(self) -> None:
         """A SYN or SYN-ACK had to be sent again: start from one segment (RFC 5681 3.1)."""
         self.cwnd = self.mss
 
+    # RFC5681-07
     def on_mss(self, mss: int) -> None:
-        """The path's MTU has changed: the windows keep their number of segments (RFC 5681 3.1)."""
+        """The path takes segments of another size: of shorter ones the window holds as many as before (RFC 5681 3.1).
+
+        It holds no more octets for longer ones, but always one. `ssthresh` stays: the path has as much room as ever.
+        """
         if mss < self.mss:
-            self.cwnd = max(self.cwnd * mss // self.mss, mss)
+            self.cwnd = self.cwnd * mss // self.mss
+        self.cwnd = max(self.cwnd, mss)
         self.mss = mss
 
     def on_ack(self, summary: AckSummary, now: Time) -> None:
         """New data was acknowledged outside fast recovery."""
 
+    # RFC5681-09, RFC5681-22
     def on_loss(self, flight: int, now: Time) -> None:
         """Fast recovery begins with `flight` bytes outstanding: choose `ssthresh`, which it will end at."""
         self.ssthresh = max(flight // 2, 2 * self.mss)
 
+    # RFC9937-06
     def on_recovered(self, now: Time) -> None:
         """Fast recovery is over."""
         self.cwnd = self.ssthresh
 
+    # RFC5681-09, RFC5681-15, RFC5681-16
     def on_timeout(self, flight: int, first: bool, now: Time) -> None:
         """The retransmission timer expired; `first` is false when it had expired for the same data before."""
         if first:
             self.ssthresh = max(flight // 2, 2 * self.mss)
         self.cwnd = self.mss
 
+    # RFC3168-07, RFC9438-07
     def on_ecn(self, flight: int, now: Time) -> None:
         """The peer echoes a mark of congestion, for the first time in this round trip (RFC 3168 6.1.2)."""
         least = (
@@ -121,6 +135,7 @@ class CongestionControl:
         self.cwnd = max(self.cwnd, cwnd)
         self.ssthresh = max(self.ssthresh, ssthresh)
 
+    # RFC5681-27
     def on_idle(self, now: Time) -> None:
         """Nothing was sent for longer than an RTO: the window says nothing any more (RFC 5681 4.1)."""
         self.cwnd = min(self.cwnd, self.initial_window)

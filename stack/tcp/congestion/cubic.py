@@ -17,11 +17,13 @@ from stack.wire.compiling import mypyc_attr
 from stack.wire.units import MS, Time
 
 BETA_NUMERATOR, BETA_DENOMINATOR = (7, 10)  #: RFC 9438 4.6: what a loss leaves of the window.
+# RFC9438-12
 C_TENTHS = 4  #: RFC 9438 5.1: C = 0.4 segments a second cubed.
 CUBED = 10 * 1000**3  #: Tenths, and milliseconds cubed in a second cubed.
 ALPHA_NUMERATOR, ALPHA_DENOMINATOR = (9, 17)  #: RFC 9438 4.3: 3 * (1 - beta) / (1 + beta).
 
 
+# RFC 9293 MAY-18
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Cubic(CongestionControl):
     """RFC 9438 with HyStart++."""
@@ -60,6 +62,7 @@ class Cubic(CongestionControl):
 
     # Inputs.
 
+    # RFC9438-01, RFC9438-06
     def on_ack(self, summary: AckSummary, now: Time) -> None:
         if self._epoch >= 0 and summary.app_limited:
             self._epoch += now - self._last_ack_at  # RFC 9438 4.2: time in which the window went unused doesn't count
@@ -72,6 +75,7 @@ class Cubic(CongestionControl):
     def on_loss(self, flight: int, now: Time) -> None:
         self._reduce(flight)
 
+    # RFC9406-08, RFC9438-09
     def on_timeout(self, flight: int, first: bool, now: Time) -> None:
         if first:
             self._reduce(flight)
@@ -80,6 +84,7 @@ class Cubic(CongestionControl):
         self._hystart = None
         self.cwnd = self.mss
 
+    # RFC9438-10
     def on_undo(self, cwnd: int, ssthresh: int, now: Time) -> None:
         super().on_undo(cwnd, ssthresh, now)
         # RFC 9438 4.9.2: as if nothing had happened.
@@ -90,23 +95,29 @@ class Cubic(CongestionControl):
         super().on_idle(now)
         self._epoch = -1
 
+    def on_mss(self, mss: int) -> None:
+        super().on_mss(mss)
+        self._epoch = -1  # the curve begins anew, at this window
+
     # Slow start.
 
+    # RFC9438-11
     def _slow_start(self, summary: AckSummary) -> None:
         hystart = self._hystart
         if hystart is None:
             if not summary.app_limited:
-                self.cwnd += min(summary.acked, self.mss)
+                self.cwnd += summary.acked if self.counts_fully else min(summary.acked, self.mss)
             return
         ends = hystart.on_ack(summary.una, summary.nxt, summary.rtt)
         if not summary.app_limited:
-            self.cwnd += hystart.growth(summary.acked, self.mss, paced=self.paced)
+            self.cwnd += hystart.growth(summary.acked, self.mss, at_once=self.paced or self.counts_fully)
         if ends:
             self.ssthresh = self.cwnd
             self._hystart = None
 
     # Congestion avoidance.
 
+    # RFC9438-02, RFC9438-04
     def _avoid_congestion(self, summary: AckSummary, now: Time) -> None:
         self._hystart = None
         if self._epoch < 0:
@@ -123,6 +134,7 @@ class Cubic(CongestionControl):
         step, self._credit = divmod(self._credit, self.cwnd)
         self.cwnd += step
 
+    # RFC9438-02, RFC9438-09
     def _begin_epoch(self, now: Time) -> None:
         self._epoch = now
         self._credit = self._w_est_credit = 0
@@ -134,10 +146,12 @@ class Cubic(CongestionControl):
         else:
             self._k = cube_root((self._w_max - self.cwnd) * CUBED // (C_TENTHS * self.mss))
 
+    # RFC9438-02
     def _curve(self, elapsed: int) -> int:
         """W_cubic at `elapsed` ms of this epoch, in bytes."""
         return C_TENTHS * self.mss * (elapsed - self._k) ** 3 // CUBED + self._w_max
 
+    # RFC9438-03
     def _estimate_reno(self, acked: int) -> None:
         """W_est grows by alpha segments for each window acknowledged, by one once it is where the loss was (4.3)."""
         if self._w_est >= self._cwnd_prior:
@@ -150,6 +164,7 @@ class Cubic(CongestionControl):
             step, self._w_est_credit = divmod(self._w_est_credit, self.cwnd)
         self._w_est += step
 
+    # RFC9406-06, RFC9438-05, RFC9438-06, RFC9438-08
     def _reduce(self, flight: int) -> None:
         """Multiplicative decrease (4.6) with fast convergence (4.7)."""
         self._saved = (self._w_max, self._cwnd_prior, self._k, self._epoch, self._w_est, self._alpha_is_one)

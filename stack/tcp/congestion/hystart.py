@@ -33,6 +33,7 @@ class HyStart:
         self._baseline: Duration = -1
         self._css_rounds = 0
 
+    # RFC9406-01, RFC9406-02, RFC9406-03, RFC9406-05
     def on_ack(self, ack: int, snd_nxt: int, rtt: Duration) -> bool:
         """New data was acknowledged; true when slow start must end now."""
         if rtt >= 0:
@@ -55,6 +56,7 @@ class HyStart:
             return self._on_round(snd_nxt)
         return False
 
+    # RFC9406-02, RFC9406-05
     def _on_round(self, snd_nxt: int) -> bool:
         self._round_end = snd_nxt
         self._last = self._current
@@ -66,7 +68,8 @@ class HyStart:
                 return True
         return False
 
-    def growth(self, acked: int, mss: int, *, paced: bool) -> int:
-        """How much the window grows in slow start for `acked` bytes."""
-        allowed = acked if paced else min(acked, L * mss)
+    # RFC9406-04, RFC9406-07
+    def growth(self, acked: int, mss: int, *, at_once: bool) -> int:
+        """How much the window grows in slow start for `acked` bytes; `at_once`: all of them may count."""
+        allowed = acked if at_once else min(acked, L * mss)
         return allowed // CSS_GROWTH_DIVISOR if self.in_css else allowed

@@ -12,6 +12,7 @@ from stack.wire.compiling import mypyc_attr
 from stack.wire.units import Time
 
 
+# RFC 9293 MUST-19, RFC5681-02
 @mypyc_attr(allow_interpreted_subclasses=True)
 class NewReno(CongestionControl):
     """RFC 5681."""
@@ -24,12 +25,13 @@ class NewReno(CongestionControl):
         super().__init__(mss)
         self._credit = 0  # bytes acknowledged towards the next increment in congestion avoidance
 
+    # RFC5681-03, RFC5681-05, RFC5681-10, RFC5681-11, RFC5681-12, RFC5681-13, RFC5681-14
     def on_ack(self, summary: AckSummary, now: Time) -> None:
         if summary.app_limited:
             return
         if self.in_slow_start:
             # RFC 5681 3.1, equation 2: at most one segment an ACK, so that dividing ACKs gains nothing.
-            self.cwnd += min(summary.acked, self.mss)
+            self.cwnd += summary.acked if self.counts_fully else min(summary.acked, self.mss)
             return
         self._credit += summary.acked
         if self._credit >= self.cwnd:

@@ -28,6 +28,7 @@ def test_same_secret_and_time_give_the_same_numbers() -> None:
     assert Numbers(SECRET).isn(b"key", 5) != Numbers(b"another secret..").isn(b"key", 5)
 
 
+# RFC 9293 MUST-8
 def test_clock_of_four_microseconds() -> None:
     """RFC 9293 MUST-8: the number of a pair of endpoints grows by one every 4 us, and wraps after 4.77 hours."""
     numbers = Numbers(SECRET)
@@ -38,6 +39,8 @@ def test_clock_of_four_microseconds() -> None:
     assert numbers.isn(b"key", (1 << 32) * 4 * US) == start
 
 
+# RFC6528-02
+# RFC 9293 MUST-9
 def test_numbers_of_other_pairs_tell_nothing() -> None:
     """Neither the numbers nor their differences repeat or lean to a side."""
     numbers = Numbers(SECRET)

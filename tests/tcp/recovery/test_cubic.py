@@ -57,6 +57,7 @@ def _follows(control: Cubic, w_max: float, cwnd_epoch: float) -> None:
 
 
 # RFC9438-02, RFC9438-04, RFC9438-12
+# RFC 9293 MAY-18
 @pytest.mark.parametrize("seconds", [1, 3, 5, 7, 9, 12])
 def test_window_follows_the_curve(seconds: int) -> None:
     """Concave up to W_max, convex beyond it. A window grows towards what the curve says one round trip ahead, so that

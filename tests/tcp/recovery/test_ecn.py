@@ -11,8 +11,8 @@ from stack.tcp.config import TcpOptions
 from stack.wire import ip
 from stack.wire.checksum import checksum
 from stack.wire.segment import CE, CWR, ECE, ECT_0, NOT_ECT, SYN
-from stack.wire.units import MS, SECOND
-from tests.support.flight import NEWRENO, PTO, RTT, cwnd, ssthresh, starts
+from stack.wire.units import MS, NEVER, SECOND
+from tests.support.flight import NEWRENO, PTO, RTO, RTT, cwnd, ssthresh, starts
 from tests.support.peer import Peer, Seen
 from tests.support.user import User
 
@@ -46,6 +46,7 @@ def _marked(peer: Peer, line: str) -> None:
 
 
 # RFC3168-01, RFC3168-03
+# RFC 9293 SHLD-8
 def test_handshake_flags_and_codepoints() -> None:
     """ECE and CWR on a SYN ask, ECE alone on a SYN-ACK agrees, and neither is marked in the IP header."""
     peer = Peer()
@@ -162,6 +163,7 @@ def test_window_probes_are_neither_marked_nor_say_that_the_window_was_reduced() 
 
 
 # RFC3168-07, RFC3168-09
+# RFC 9293 SHLD-8
 def test_echo_halves_the_window_and_sends_nothing_again() -> None:
     peer, user = _agreed()
     user.write(60_000)
@@ -293,10 +295,107 @@ def test_echo_means_nothing_where_it_was_not_agreed_on() -> None:
     assert peer.unseen() == []
 
 
+# A window of one segment.
+
+
+def _at_one_segment(last: int, *, sack: bool = True) -> tuple[Peer, User, int]:
+    """Marks in four round trips have left a window of one segment, and all that left before is acknowledged.
+
+    Only then, if ever, does the user write `last` octets more. Also gives the number up to which the peer has all.
+    """
+    peer, user = _agreed(sack=sack)
+    user.write(19_000)
+    ack = 1
+    for segments in (10, 5, 2, 2):
+        assert len(starts(peer.takes())) == segments
+        ack += segments * 1000
+        peer.passes(RTT)
+        peer.sends(f".E 1:1(0) ack {ack}")
+    assert cwnd(user) == 1
+    assert peer.takes() == []
+    if last:
+        user.write(last)
+    return peer, user, ack
+
+
+# RFC3168-07, RFC9438-07
+@pytest.mark.parametrize("sack", [False, True])
+def test_at_one_segment_an_echo_makes_what_is_new_wait_for_the_retransmission_timer(sack: bool) -> None:
+    """RFC 3168 6.1.2: one segment in a round trip is too much still; from now on it is one in an RTO."""
+    peer, user, ack = _at_one_segment(60_000, sack=sack)
+    for _ in range(3):
+        assert starts(peer.takes()) == [ack]
+        ack += 1000
+        peer.passes(RTT)
+        peer.sends(f".E 1:1(0) ack {ack}")
+        peer.sees_nothing(during=RTO - 1)
+        assert cwnd(user) == 1
+        peer.passes(1)
+    (seen,) = peer.takes()
+    assert seen.start == ack
+    assert seen.flags & CWR, "the rate was reduced, if not the window"
+    peer.passes(RTT)
+    peer.sends(f". 1:1(0) ack {ack + 1000}")
+    assert starts(peer.takes()) == [ack + 1000, ack + 2000], "without a mark it goes on as ever"
+    assert user.conn.info(peer.now).total_retrans == 0
+
+
+# RFC3168-07
+def test_what_is_written_while_the_sender_waits_waits_with_it() -> None:
+    """And so does the FIN. Where there is nothing to send, nobody is woken."""
+    peer, user, ack = _at_one_segment(1000)
+    assert starts(peer.takes()) == [ack]
+    peer.passes(RTT)
+    peer.sends(f".E 1:1(0) ack {ack + 1000}")
+    assert user.conn.timers.pacing == NEVER
+    peer.passes(RTO // 2)
+    user.write(1500)
+    user.close_write()
+    peer.sees_nothing(during=RTO // 2 - 1)
+    peer.passes(1)
+    assert starts(peer.takes()) == [ack + 1000]
+    peer.passes(RTT)
+    peer.sends(f".E 1:1(0) ack {ack + 2000}")
+    peer.sees(f"FP.W {ack + 2000}:{ack + 2500}(500) ack 1", after=RTO)
+
+
+# RFC3168-07
+@pytest.mark.parametrize("sack", [False, True])
+def test_an_echo_restarts_the_timer_of_what_is_out(sack: bool) -> None:
+    """No probe of the tail asks before it: that would be new data, or one segment more on a path that is full."""
+    peer, user, ack = _at_one_segment(1000, sack=sack)
+    assert starts(peer.takes()) == [ack]
+    peer.passes(RTT)
+    peer.sends(f". 1:1(0) ack {ack + 1000}")
+    assert cwnd(user) == 1, "it was not the window that stopped the user"
+    user.write(3000)
+    assert starts(peer.takes()) == [ack + 1000]
+    peer.passes(RTT)
+    peer.sends(f"P.E 1:11(10) ack {ack + 1000}")
+    peer.sees(f". {ack + 2000}:{ack + 2000}(0) ack 11")
+    peer.sees(f". {ack + 1000}:{ack + 2000}(1000) ack 11", after=RTO)
+    peer.sees_nothing(during=RTT)
+    peer.sends(f". 11:11(0) ack {ack + 2000}")
+    assert starts(peer.takes())[0] == ack + 2000
+
+
+# RFC3168-07
+def test_echoes_until_the_peer_has_heard_are_one_mark() -> None:
+    """What it sends before CWR has arrived says nothing new, although all that was out at the mark is acknowledged."""
+    peer, _, ack = _at_one_segment(60_000)
+    assert starts(peer.takes()) == [ack]
+    peer.sends(f"P.E 1:11(10) ack {ack}")
+    peer.takes()
+    peer.passes(RTT)
+    peer.sends(f". 11:11(0) ack {ack + 1000}")
+    assert starts(peer.takes()) == [ack + 1000, ack + 2000]
+
+
 # The receiver.
 
 
 # RFC3168-10
+# RFC 9293 SHLD-8
 def test_mark_is_echoed_on_every_ack_until_it_is_answered() -> None:
     peer, user = _agreed()
     _marked(peer, "P. 1:1001(1000) ack 1")

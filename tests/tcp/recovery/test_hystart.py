@@ -108,10 +108,10 @@ def test_round_ends_when_what_was_sent_at_its_start_is_acknowledged() -> None:
 # RFC9406-04
 def test_conservative_slow_start_grows_by_a_quarter() -> None:
     rounds = Rounds()
-    assert rounds.hystart.growth(MSS, MSS, paced=False) == MSS
+    assert rounds.hystart.growth(MSS, MSS, at_once=False) == MSS
     rounds.passes(100 * MS)
     rounds.passes(200 * MS)
-    assert rounds.hystart.growth(MSS, MSS, paced=False) == MSS // 4
+    assert rounds.hystart.growth(MSS, MSS, at_once=False) == MSS // 4
 
 
 # RFC9406-05
@@ -124,7 +124,7 @@ def test_delay_that_falls_resumes_slow_start() -> None:
     assert rounds.hystart.in_css
     rounds.passes(199 * MS)
     assert not rounds.hystart.in_css
-    assert rounds.hystart.growth(MSS, MSS, paced=False) == MSS
+    assert rounds.hystart.growth(MSS, MSS, at_once=False) == MSS
 
 
 # RFC9406-05
@@ -195,7 +195,7 @@ def test_loss_in_slow_start_on_the_wire() -> None:
 # RFC9406-07
 @pytest.mark.parametrize(("acked", "paced", "grows"), [(8, False, 8), (9, False, 8), (100, False, 8), (100, True, 100)])
 def test_one_ack_grows_the_window_by_eight_segments_at_most_unless_paced(acked: int, paced: bool, grows: int) -> None:
-    assert HyStart().growth(acked * MSS, MSS, paced=paced) == grows * MSS
+    assert HyStart().growth(acked * MSS, MSS, at_once=paced) == grows * MSS
 
 
 # RFC9406-08

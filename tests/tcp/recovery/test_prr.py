@@ -123,6 +123,8 @@ def test_recover_fs_leaves_out_what_was_reported_before() -> None:
     congestion, pipe = user.conn.snd.congestion, 12 - 4
     share = -(-2 * congestion.ssthresh // 10)
     assert congestion.cwnd == pipe * MSS + max(share - MSS, 0)
+    assert answer(peer, 1, segment(1, 5)) == []
+    assert congestion.cwnd == (12 - 1 - 5 + 1) * MSS + 1500 - MSS, "half of three, of which one has left"
 
 
 # RFC9937-02, RFC9937-03
@@ -154,7 +156,7 @@ def test_window_is_ssthresh_when_recovery_ends() -> None:
     assert user.conn.snd.congestion.cwnd == user.conn.snd.congestion.ssthresh
 
 
-# RFC9937-08
+# RFC9937-08, RFC6675-12
 def test_ack_that_advances_and_shows_no_loss_is_safe() -> None:
     """Below ssthresh: 0 to 5 are lost and 6 to 9 reported, so four leave. An ACK of the first lets one go for what it
     says was delivered, and one more."""
@@ -166,7 +168,7 @@ def test_ack_that_advances_and_shows_no_loss_is_safe() -> None:
     assert cwnd(user) <= ssthresh(user)
 
 
-# RFC9937-08
+# RFC9937-08, RFC6675-12
 def test_ack_that_shows_another_loss_is_not_safe() -> None:
     """0 to 2 are lost, and one leaves. Then an ACK of 0 reports 9, and so shows that 6 to 8 are lost: nothing is in the
     network. Five were delivered and one has left: four may leave, and none on top."""

@@ -60,6 +60,7 @@ def test_lost_retransmission_is_found() -> None:
     peer.passes(MS)
     fresh = answer(peer, 1, segment(1, 9))
     assert fresh
+    assert 1 not in fresh, "what was reported left before it did"
     peer.passes(RTT)
     assert answer(peer, 1, f"1001:{fresh[-1] + 1000}")[0] == 1
     assert user.conn.info(peer.now).timeouts == 0
@@ -231,6 +232,7 @@ def test_only_what_was_sent_before_what_was_delivered_is_lost() -> None:
     peer, user = opened(10_000, window=10_000)
     peer.passes(RTT)
     resent = answer(peer, 1, segment(3, 3))
+    assert len(resent) + user.conn.info(peer.now).lost == 3
     for _ in range(3):
         peer.passes(RTT)
         resent += answer(peer, resent[-1] + 1000, segment(3, 3))

@@ -158,15 +158,17 @@ def test_what_was_reported_is_not_sent_again_after_a_time_out() -> None:
 
 # RFC6675-03
 def test_pipe_is_what_is_out_and_neither_reported_nor_lost() -> None:
-    """Ten out. 5 to 7 are reported, so 0 to 4 are lost; 8 and 9 remain, and what recovery sends comes on top."""
+    """Ten out. 5 to 7 are reported, so 0 to 4 are lost; 8 and 9 remain, and what recovery sends comes on top: three for
+    the three that were delivered, and then the pipe is as full as ssthresh says."""
     peer, user = opened(10_000, window=10_000)
     records = user.conn.snd.repair.records
     assert records.pipe == 10 * MSS
     peer.passes(RTT)
     resent = answer(peer, 1, segment(5, 3))
+    assert resent == [1, 1001, 2001]
     info = user.conn.info(peer.now)
-    assert (info.unacked, info.sacked, info.lost) == (10, 3, 5 - len(resent))
-    assert records.pipe == (2 + len(resent)) * MSS
+    assert (info.unacked, info.sacked, info.lost) == (10, 3, 2)
+    assert records.pipe == (2 + 3) * MSS == user.conn.snd.congestion.ssthresh
 
 
 # RFC6675-04

@@ -8,10 +8,11 @@ from stack.tcp.config import TcpOptions
 from stack.tcp.state import State
 from stack.wire.checksum import checksum, partial_sum, pseudo_header_sum
 from stack.wire.ip import PROTO_TCP
-from stack.wire.units import MS, SECOND
+from stack.wire.units import MS, SECOND, Duration
 from tests.support import states
 from tests.support.flight import RTT, answer, opened, segment
 from tests.support.peer import Peer
+from tests.support.user import User
 
 
 # RFC5482-01
@@ -96,3 +97,124 @@ def test_time_of_the_handshake_is_bounded_too() -> None:
     peer.takes()
     assert peer.now - start == 2 * SECOND
     assert RTT < 2 * SECOND
+
+
+# Windows that stay closed, and keep-alive: as TCP_USER_TIMEOUT of Linux has it.
+
+
+def answers_probes(peer: Peer, user: User, *, during: Duration, ack: int = 1) -> Duration:
+    """The peer answers everything, and its window stays closed; how long the connection lasted, or `during`."""
+    start = peer.now
+    while user.state is not State.CLOSED and peer.bench.step(start + during):
+        for _ in peer.takes():
+            peer.sends(f". 1:1(0) ack {ack} win 0")
+    return peer.now - start
+
+
+# RFC 9293 MUST-21
+@pytest.mark.parametrize("seconds", [1.0, 20.0, 600.0])
+def test_data_that_waits_for_a_window_does_not_wait_longer(seconds: float) -> None:
+    """The peer is there, and says wait; but nothing was delivered for as long as the user allows.
+
+    R2 is no reason to give up then (MUST-37), what the user says is one.
+    """
+    peer, user = states.established(window=0, options=TcpOptions(user_timeout=seconds, r2=1.0))
+    user.write(10)
+    assert answers_probes(peer, user, during=7200 * SECOND) == round(seconds * SECOND)
+    assert isinstance(user.error, TimeoutError)
+
+
+def test_the_wait_begins_anew_when_the_window_was_open() -> None:
+    peer, user = states.established(window=0, options=TcpOptions(user_timeout=20.0))
+    user.write(10)
+    for number in range(5):
+        assert answers_probes(peer, user, during=15 * SECOND, ack=1 + number) == 15 * SECOND
+        peer.sends(f". 1:1(0) ack {1 + number} win 1")
+        peer.takes()
+        peer.sends(f". 1:1(0) ack {2 + number} win 0")
+        peer.takes()
+    assert user.state is State.ESTABLISHED
+
+
+def test_an_octet_that_a_probe_has_brought_is_progress() -> None:
+    peer, user = states.established(window=0, options=TcpOptions(user_timeout=20.0))
+    user.write(100)
+    taken = 0
+    end = peer.now + 200 * SECOND
+    while user.state is not State.CLOSED and peer.bench.step(end):
+        for item in peer.takes():
+            taken = max(taken, item.end - 1)
+            peer.sends(f". 1:1(0) ack {1 + taken} win 0")
+            assert peer.now < end
+        if taken > 4:
+            break
+    assert user.state is State.ESTABLISHED
+    answers_probes(peer, user, during=21 * SECOND, ack=1 + taken)
+    assert user.state is State.CLOSED
+
+
+def test_data_in_flight_to_a_window_that_has_closed_does_not_wait_longer() -> None:
+    peer, user = opened(5000, options=TcpOptions(user_timeout=20.0))
+    peer.sends(". 1:1(0) ack 1001 win 0")
+    assert answers_probes(peer, user, during=600 * SECOND, ack=1001) == 20 * SECOND
+    assert isinstance(user.error, TimeoutError)
+
+
+def test_a_closed_window_with_nothing_to_send_hurts_nobody() -> None:
+    peer, user = states.established(window=0, options=TcpOptions(user_timeout=20.0))
+    peer.sees_nothing(during=600 * SECOND)
+    assert user.state is State.ESTABLISHED
+
+
+KEEP = TcpOptions(keepalive=True, keepalive_idle=100.0, keepalive_interval=10.0, keepalive_probes=4)
+
+
+@pytest.mark.parametrize(
+    ("user_timeout", "ends"),
+    [
+        (None, 140.0),  # after the last of the probes
+        (115.0, 115.0),  # silence since the peer was heard, whatever the number of probes
+        (300.0, 300.0),
+        (50.0, 110.0),  # but not before a probe had its time
+    ],
+)
+def test_keep_alive_lasts_as_long_as_the_user_says(user_timeout: float | None, ends: float) -> None:
+    peer, user = states.established(options=KEEP.replace(user_timeout=user_timeout))
+    start = peer.now
+    while user.state is not State.CLOSED and peer.bench.step(start + 1000 * SECOND):
+        peer.takes()
+    assert peer.now - start == round(ends * SECOND)
+    assert isinstance(user.error, TimeoutError)
+
+
+def test_keep_alive_that_is_answered_goes_on() -> None:
+    peer, user = states.established(options=KEEP.replace(user_timeout=50.0))
+    for _ in range(5):
+        peer.sees(". 0:0(0) ack 1", after=100 * SECOND)
+        peer.sends(". 1:1(0) ack 1")
+    assert user.state is State.ESTABLISHED
+
+
+# RFC 9293 MUST-21
+@pytest.mark.parametrize(("waited", "ends"), [(5, 10), (30, 30)])
+def test_a_change_counts_for_what_waits_already(waited: int, ends: int) -> None:
+    """From the beginning of the wait, and at once if it has lasted longer."""
+    peer, user = opened(5000, options=TcpOptions(user_timeout=1000.0))
+    start = peer.now
+    peer.gathers(waited * SECOND)
+    user.set_options(TcpOptions(user_timeout=10.0))
+    while user.state is not State.CLOSED and peer.bench.step(start + 1000 * SECOND):
+        peer.takes()
+    assert abs(peer.now - start - ends * SECOND) <= MS
+
+
+# RFC 9293 MUST-21
+@pytest.mark.parametrize(("waited", "ends"), [(5, 10), (30, 30)])
+def test_a_change_counts_for_a_window_that_is_closed_already(waited: int, ends: int) -> None:
+    peer, user = states.established(window=0, options=TcpOptions(user_timeout=1000.0))
+    user.write(10)
+    start = peer.now
+    answers_probes(peer, user, during=waited * SECOND)
+    user.set_options(TcpOptions(user_timeout=10.0))
+    answers_probes(peer, user, during=1000 * SECOND)
+    assert abs(peer.now - start - ends * SECOND) <= MS

@@ -154,6 +154,24 @@ def test_short_pause_is_no_idle_time() -> None:
 
 
 # RFC5681-27
+def test_window_rests_while_the_peers_is_closed() -> None:
+    """It is before sending that the idle time counts; what the persist timer asks is no sending."""
+    peer, user = opened(20_000)
+    while user.conn.snd.flight:
+        peer.passes(RTT)
+        for ack in range(user.conn.snd.una + 1000, user.conn.snd.nxt + 1, 1000):
+            answer(peer, ack, window=0 if ack == 20_001 else 65535)
+    window = cwnd(user)
+    assert window > 10
+    user.write(60_000)
+    peer.passes(10 * SECOND)
+    assert {seen.size for seen in peer.takes()} == {1}
+    assert cwnd(user) == window
+    answer(peer, 20_001, window=65535)
+    assert cwnd(user) == 10
+
+
+# RFC5681-27
 def test_small_window_stays_small_while_idle() -> None:
     peer, user = opened(10_000, options=NEWRENO)
     peer.passes(RTT)

@@ -128,7 +128,8 @@ class TwinMachine(RuleBasedStateMachine):
     @rule()
     def mark(self) -> None:
         for snd in self.twins:
-            snd.on_mark(self.now)
+            if snd.on_mark(snd.nxt, self.now):
+                snd.repair.hold(self.now)
 
     # Time.
 

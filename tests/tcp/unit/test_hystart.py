@@ -104,11 +104,11 @@ def test_delay_that_was_noise_lets_it_double_again() -> None:
 
 def test_conservative_growth_is_a_quarter() -> None:
     slow = conservative()
-    assert slow.hystart.growth(2 * MSS, MSS, paced=False) == MSS // 2
-    assert SlowStart().hystart.growth(2 * MSS, MSS, paced=False) == 2 * MSS
+    assert slow.hystart.growth(2 * MSS, MSS, at_once=False) == MSS // 2
+    assert SlowStart().hystart.growth(2 * MSS, MSS, at_once=False) == 2 * MSS
 
 
 def test_one_ack_adds_no_more_than_eight_segments_unless_paced() -> None:
     hystart = HyStart()
-    assert hystart.growth(20 * MSS, MSS, paced=False) == L * MSS
-    assert hystart.growth(20 * MSS, MSS, paced=True) == 20 * MSS
+    assert hystart.growth(20 * MSS, MSS, at_once=False) == L * MSS
+    assert hystart.growth(20 * MSS, MSS, at_once=True) == 20 * MSS

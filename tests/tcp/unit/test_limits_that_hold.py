@@ -15,6 +15,7 @@ from tests.tcp.unit.test_receiver import receiver, text
         ("ttl", 1, 255),
         ("dscp", 0, 63),
         ("send_buffer", 1, 1 << 30),
+        ("send_space", 1, 1 << 30),
         ("keepalive_idle", 0.001, 1e6),
         ("keepalive_interval", 0.001, 1e6),
         ("keepalive_probes", 1, 1000),
@@ -36,6 +37,7 @@ def test_bounds_themselves_are_allowed(name: str, least: float, most: float) -> 
         assert getattr(TcpOptions().replace(**{name: value}), name) == value
 
 
+# RFC7323-08
 def test_what_rounding_up_has_offered_is_accepted() -> None:
     """9995 octets can't be said in units of 16. There is room for 10,000, and the peer may use all of it."""
     rcv = receiver(10_000, shift=4)

@@ -152,6 +152,9 @@ def test_reordering_is_an_original_that_comes_late() -> None:
     bench.reports(0, at=101)
     assert bench.rack.reordering_seen
     assert bench.rack.reordering_segments == 1
+    assert bench.rack.reordering_extent == 2 * MSS
+    bench.reports(2, at=102)
+    assert bench.rack.reordering_extent == 2 * MSS
 
 
 def test_retransmission_that_comes_late_is_no_reordering() -> None:

@@ -405,7 +405,7 @@ def test_f_rto_is_not_used_for_a_repeated_time_out() -> None:
 
 def test_mark_halves_the_window_and_sends_nothing_again() -> None:
     flight = Flight()
-    flight.snd.on_mark(1100 * MS)
+    flight.snd.on_mark(flight.snd.nxt, 1100 * MS)
     assert flight.snd.repair.reduced  # which the peer is to be told
     assert flight.windows == (5, 5)
     assert flight.phase == OPEN
@@ -415,13 +415,13 @@ def test_mark_halves_the_window_and_sends_nothing_again() -> None:
 
 def test_mark_counts_once_a_round_trip() -> None:
     flight = Flight()
-    flight.snd.on_mark(1100 * MS)
-    flight.snd.on_mark(1101 * MS)
+    flight.snd.on_mark(flight.snd.nxt, 1100 * MS)
+    flight.snd.on_mark(flight.snd.nxt, 1101 * MS)
     flight.acks(5, at=1102)
-    flight.snd.on_mark(1102 * MS)
+    flight.snd.on_mark(flight.snd.nxt, 1102 * MS)
     assert flight.windows[1] == 5
     flight.acks(10, at=1103)
-    flight.snd.on_mark(1200 * MS)
+    flight.snd.on_mark(flight.snd.nxt, 1200 * MS)
     assert flight.windows[1] < 5
 
 
@@ -429,7 +429,7 @@ def test_mark_during_recovery_reduces_nothing_more() -> None:
     flight = Flight(20)
     flight.acks(0, (1, 4), at=1100)
     ssthresh = flight.windows[1]
-    flight.snd.on_mark(1101 * MS)
+    flight.snd.on_mark(flight.snd.nxt, 1101 * MS)
     assert flight.snd.repair.reduced  # the peer is told all the same
     assert flight.windows[1] == ssthresh
 

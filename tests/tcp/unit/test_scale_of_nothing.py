@@ -10,6 +10,7 @@ from stack.wire.segment import SYN, Segment
 from tests.support import states
 
 
+# RFC7323-01
 @pytest.mark.parametrize(("ours", "theirs"), [(0, 7), (7, 0), (0, 0)])
 def test_either_end_may_offer_it(ours: int, theirs: int) -> None:
     agreed = Agreement(Offer(1460, ours, True, True), Segment(1, 2, 0, 0, SYN, 1000, wscale=theirs), v6=False)
@@ -17,6 +18,7 @@ def test_either_end_may_offer_it(ours: int, theirs: int) -> None:
     assert (agreed.snd_shift, agreed.rcv_shift) == (theirs, ours)
 
 
+# RFC7323-02
 @pytest.mark.parametrize(("ours", "theirs"), [(-1, 7), (7, -1)])
 def test_neither_can_alone(ours: int, theirs: int) -> None:
     agreed = Agreement(Offer(1460, ours, True, True), Segment(1, 2, 0, 0, SYN, 1000, wscale=theirs), v6=False)

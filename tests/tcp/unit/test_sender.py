@@ -150,12 +150,14 @@ class SenderMachine(RuleBasedStateMachine):
             if self.snd.outstanding:
                 acknowledge(self.snd, self.una, self.now, blocks=self._blocks(data), duplicate=data.draw(st.booleans()))
 
-    @rule()
-    def mark(self) -> None:
-        self.snd.on_mark(self.now)
+    @rule(data=st.data())
+    def mark(self, data: st.DataObject) -> None:
+        ack = data.draw(st.integers(self.snd.una, self.snd.nxt))
+        if self.snd.on_mark(ack, self.now):
+            self.snd.repair.hold(self.now)
         before = self.snd.congestion.cwnd
-        self.snd.on_mark(self.now)
-        assert self.snd.congestion.cwnd == before or self.snd.una == self.snd.nxt  # once a round trip
+        assert not self.snd.on_mark(ack, self.now)
+        assert self.snd.congestion.cwnd == before  # once a round trip
 
     @rule(wnd=st.one_of(st.just(0), st.integers(0, 2 * MSS), st.integers(0, 1 << 30)))
     def window(self, wnd: int) -> None:
@@ -206,7 +208,8 @@ class SenderMachine(RuleBasedStateMachine):
         if use and snd.override(self.now) is not None:
             assert nxt < snd.nxt <= snd.una + snd.wnd
             return
-        assert snd.zero_window_probe() == ((nxt, nxt + 1) if snd.pending else None)
+        if snd.pending:
+            assert snd.zero_window_probe() == (nxt, nxt + 1)
         assert snd.nxt == nxt
 
     @invariant()

@@ -75,7 +75,8 @@ def test_fin_with_its_data_again() -> None:
         ("new data", segment(ACK, RCV_NXT, size=100), True),
         ("another FIN", segment(FIN | ACK, RCV_NXT + 5), True),
         ("a keep-alive", segment(ACK, RCV_NXT - 1), True),
-        ("an old SYN", segment(SYN, RCV_NXT - 1000), True),
+        ("an old SYN", segment(SYN, RCV_NXT - 1000), True),  # RFC 5961 4.2, where nobody listens
+        ("a new SYN", segment(SYN, RCV_NXT + 1000), True),
         ("a reset, exactly", segment(RST, RCV_NXT), False),  # RFC 1337
         ("a reset in the window", segment(RST | ACK, RCV_NXT + 1), False),
     ],

@@ -21,6 +21,7 @@ def test_older_within_half_the_circle(value: int, ahead: int) -> None:
     assert not is_older(value, value)
 
 
+# RFC7323-15, RFC7323-22
 def test_clock_ticks_in_milliseconds_and_wraps() -> None:
     assert clock(5, 0) == 5
     assert clock(5, 999_999) == 5
@@ -28,6 +29,7 @@ def test_clock_ticks_in_milliseconds_and_wraps() -> None:
     assert clock(0xFFFFFFFF, 1 * MS) == 0
 
 
+# RFC7323-19, RFC7323-23
 @pytest.mark.parametrize(
     ("tsval", "after", "old"),
     [
@@ -54,6 +56,7 @@ def test_paws_across_the_wrap() -> None:
     assert ts.is_old(0xFFFFFFFF, 0)
 
 
+# RFC7323-17
 def test_recent_comes_from_the_segment_that_the_last_ack_asked_for() -> None:
     """4.3: not from one beyond Last.ACK.sent, or the echo would hide the delay of an ACK and let a forger poison it."""
     ts = Timestamps(0, 1000, 0)
