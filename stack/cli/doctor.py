@@ -58,6 +58,7 @@ DEPENDENCIES = (
     Dependency("trio", "0.29", "the event loop"),
     Dependency("h11", "0.16", "HTTP"),
     Dependency("rich", "13.7", "tables and progress bars"),
+    Dependency("lark", "1.2", "packetdrill scripts"),
     Dependency("pyroute2", "0.9.1", "addresses and routes of TUN devices"),
     Dependency("python-pytun", "2.4.2", "TUN devices; a plain ioctl takes its place", ON_X86_64),
 )

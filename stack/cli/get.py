@@ -23,7 +23,6 @@ from stack.cli.terminal import SUCCESS, USAGE, CommandError, console, print_json
 from stack.observe.table import Transfer, transfers_table
 from stack.runtime.open import OpenHost
 from stack.runtime.stream import TcpStream
-from stack.tcp.config import TcpOptions
 from stack.tcp.info import Info
 from stack.wire.ladder import format_size
 
@@ -97,7 +96,7 @@ def run_get(arguments: argparse.Namespace) -> int:
     output = arguments.output if arguments.output is not None else default_name(url.target)
     if output == "-" and arguments.json:
         raise CommandError("--json and the file can't both go to standard output", "give --output FILE", status=USAGE)
-    options = network_options(arguments, TcpOptions(connect_timeout=arguments.timeout))
+    options = network_options(arguments, connect_timeout=arguments.timeout)
     check_target(url.host, options)
     fetched = Fetched(url.text, output=output)
 

@@ -32,7 +32,6 @@ from stack.apps.iperf3.report import connected_lines, interval_lines, program, s
 from stack.cli.network import Network, NetworkOptions, check_target, explain_connect, network_options, open_network
 from stack.cli.options import add_network_options, duration, port
 from stack.cli.terminal import SUCCESS, USAGE, CommandError, console, print_json, run
-from stack.tcp.config import TcpOptions
 from stack.tcp.congestion import ALGORITHMS
 from stack.wire.address import format_endpoint, parse_address
 
@@ -189,8 +188,8 @@ def parameters_of(arguments: argparse.Namespace) -> Parameters:
 
 def run_client(arguments: argparse.Namespace) -> int:
     """The command."""
-    tcp = TcpOptions(connect_timeout=arguments.timeout)
-    options = network_options(arguments, tcp.replace(congestion=arguments.congestion) if arguments.congestion else tcp)
+    chosen = {"congestion": arguments.congestion} if arguments.congestion else {}
+    options = network_options(arguments, connect_timeout=arguments.timeout, **chosen)
     check_target(arguments.host, options)
     if arguments.omit and (arguments.bytes or arguments.blockcount):
         raise CommandError("--omit goes with --time: it leaves out seconds", status=USAGE)

@@ -62,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     import argparse
 
-    from stack.cli import bench, demo, doctor, get, iperf3, ping, serve, sim
+    from stack.cli import bench, demo, doctor, get, iperf3, packetdrill, ping, serve, sim
 
     parser = argparse.ArgumentParser(
         prog="tcpstack",
@@ -72,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (demo, serve, get, ping, iperf3, sim, bench, doctor):
+    for module in (demo, serve, get, ping, iperf3, sim, packetdrill, bench, doctor):
         module.add_parser(commands)
     return parser
 

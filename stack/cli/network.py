@@ -22,6 +22,7 @@ from stack.link.tun import TunLink
 from stack.path.config import PathConfig
 from stack.runtime.open import OpenHost, open_host
 from stack.tcp.config import TcpOptions
+from stack.tcp.profiles import profile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +48,9 @@ class Network:
     options: NetworkOptions
 
 
-def network_options(arguments: argparse.Namespace, tcp: TcpOptions | None = None) -> NetworkOptions:
-    """What `add_network_options` has read, with the rest filled in."""
+def network_options(arguments: argparse.Namespace, **tcp: object) -> NetworkOptions:
+    """What `add_network_options` has read, with the rest filled in; `tcp` are choices for connections."""
+    chosen = TcpOptions() if arguments.profile is None else profile(arguments.profile)
     kernel, addresses = ends(arguments.kernel, arguments.address, ipv6=kernel_has_ipv6() and arguments.mtu >= 1280)
     return NetworkOptions(
         tun=arguments.tun,
@@ -58,7 +60,7 @@ def network_options(arguments: argparse.Namespace, tcp: TcpOptions | None = None
         offload=arguments.offload,
         pcap=arguments.pcap,
         impair=impaired_paths(arguments.impair),
-        tcp=tcp or TcpOptions(),
+        tcp=chosen.replace(**tcp),
     )
 
 

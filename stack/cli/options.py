@@ -12,6 +12,7 @@ from pathlib import Path
 
 from stack.cli.terminal import USAGE, CommandError
 from stack.path.config import PathConfig, from_mapping, parse_fields
+from stack.tcp.profiles import PROFILES
 
 KERNEL = ("10.9.0.1/24", "fd09::1/64")
 ADDRESSES = ("10.9.0.2/24", "fd09::2/64")
@@ -28,7 +29,7 @@ milliseconds, and what is due within a tick is released as one burst.
 
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:
-    """--tun, --kernel, --address, --mtu, --no-offload, --impair, --pcap."""
+    """--tun, --kernel, --address, --mtu, --no-offload, --profile, --impair, --pcap."""
     group = parser.add_argument_group("network")
     group.add_argument(
         "--tun",
@@ -50,12 +51,17 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
         type=cidr,
         help=f"an address of this stack; may be repeated (default: {' and '.join(ADDRESSES)})",
     )
-    group.add_argument("--mtu", metavar="BYTES", type=_mtu, default=1500, help="of the device (default: %(default)s)")
+    group.add_argument("--mtu", metavar="BYTES", type=mtu, default=1500, help="of the device (default: %(default)s)")
     group.add_argument(
         "--no-offload",
         dest="offload",
         action="store_false",
         help="cut packets to the MTU and make checksums here (default: leave that to the kernel, in both directions)",
+    )
+    group.add_argument(
+        "--profile",
+        choices=sorted(PROFILES),
+        help="whose habits our TCP has: docs/profiles.md (default: its own)",
     )
     group.add_argument("--impair", metavar="PATH", action="append", type=impairment, help=IMPAIR_HELP)
     add_pcap_option(group)
@@ -131,7 +137,8 @@ def duration(text: str) -> float:
     return value
 
 
-def _mtu(text: str) -> int:
+def mtu(text: str) -> int:
+    """An MTU in bytes, for argparse."""
     if not text.isdecimal() or not 576 <= int(text) <= 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not an MTU: 576 to 65535 bytes, from 1280 for IPv6")
     return int(text)

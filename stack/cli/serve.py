@@ -21,7 +21,6 @@ from stack.cli.terminal import SUCCESS, USAGE, CommandError, console, print_json
 from stack.cli.workers import MOST, Observer, Place, capture_path, supervise
 from stack.runtime.garbage import short_pauses
 from stack.runtime.stream import TcpStream
-from stack.tcp.config import TcpOptions
 from stack.wire.ladder import format_size
 
 HTTP_PORT = 80
@@ -83,7 +82,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run_serve(arguments: argparse.Namespace) -> int:
     """The command."""
     # Answers leave at once, as with nginx: each piece that is sent is worth a segment of its own.
-    options = network_options(arguments, TcpOptions(nodelay=arguments.service != "iperf3"))
+    options = network_options(arguments, nodelay=arguments.service != "iperf3")
     journal = JsonJournal(arguments, options) if arguments.json else Journal(arguments, options)
     handler = arguments.handler
     if arguments.service == "http":

@@ -99,11 +99,11 @@ def _receiver_trouble(conn: Connection) -> str:
     if rcv.nxt > rcv.edge:
         return f"RCV.NXT {rcv.nxt} is beyond the window's edge {rcv.edge}"
     held = rcv.buffered + (rcv.reassembly.size if rcv.reassembly is not None else 0)
-    if held > rcv.limit:
-        return f"{held} octets held in a receive buffer of {rcv.limit}"
+    if held > rcv.capacity:
+        return f"{held} octets held in a receive buffer of {rcv.capacity}"
     # Two units of the window field are the least that a window can be offered in.
-    if rcv.limit > max(conn.options.receive_buffer, conn.options.receive_window, 2 << rcv.shift):
-        return f"a receive buffer of {rcv.limit} has outgrown its bound"
+    if rcv.capacity > max(conn.options.receive_buffer, conn.options.receive_window, 2 << rcv.shift):
+        return f"a receive buffer of {rcv.capacity} has outgrown its bound"
     return ""
 
 
@@ -169,6 +169,9 @@ class _Talk:
             if known is not None and known.seq != seg.seq:  # another connection between the same ends
                 self._start_anew()
             self.syns[index] = self.syns[index] or seg
+            if not seg.flags & ACK:
+                # Who opens fast (RFC 7413) is answered before its first ACK.
+                self.edges[index] = max(self.edges[index], 1 + seg.window)
         ours, theirs = self.syns[index], self.syns[1 - index]
         if ours is None or theirs is None:
             return ""
@@ -198,8 +201,9 @@ class _Talk:
         if 0 < self.fins[1 - index] <= ack:
             return ""  # nothing more can come, so nothing is taken back
         edge = ack + (seg.window << shift)
-        # RFC 7323 2.4: rounding to the scale may take back less than one unit, and nothing else may.
-        if edge <= self.edges[index] - (1 << shift):
+        # RFC 7323 2.4: rounding to the scale may take back less than one unit, and nothing else may. But a SYN can't
+        # say more than 65535, even if it comes again when more was offered.
+        if edge <= self.edges[index] - (1 << shift) and not (seg.flags & SYN and seg.window == 0xFFFF):
             return f"the window's edge went back from {self.edges[index]} to {edge}"
         self.edges[index] = max(self.edges[index], edge)
         return ""

@@ -5,7 +5,7 @@
 
     [hosts.client]                              # addresses, mtu, max_payload, tcp (fields of TcpOptions): all optional
     [hosts.server]
-    tcp = { congestion = "newreno" }
+    tcp = { profile = "linux", congestion = "newreno" }     # profile: what the others are by default (docs/profiles.md)
 
     routers = ["near", "far"]                   # at the top, before the tables, where there are any
 
@@ -47,6 +47,7 @@ from stack.sim.errors import NotDone
 from stack.sim.nodes import Node, SimHost
 from stack.sim.world import World
 from stack.tcp.config import TcpOptions
+from stack.tcp.profiles import profile
 from stack.wire.units import MS, SECOND, Duration, Time
 
 DEFAULT_LIMIT: Duration = 3600 * SECOND
@@ -206,11 +207,13 @@ def _options(reader: _Reader, key: str) -> TcpOptions | None:
     table = reader.take(key, dict, {})
     if not table:
         return None
-    known = [field.name for field in dataclasses.fields(TcpOptions)]
+    known = ["profile", *(field.name for field in dataclasses.fields(TcpOptions) if field.name != "habits")]
     for name in table:
         if name not in known:
             raise ScenarioError(f"{reader.place(key)}: there is no option {name!r}; there is {', '.join(known)}")
-    return _at(reader.place(key), TcpOptions, **table)
+    chosen = dict(table)
+    start = _at(reader.place(key), profile, chosen.pop("profile")) if "profile" in chosen else TcpOptions()
+    return _at(reader.place(key), start.replace, **chosen)
 
 
 def _node(world: World, place: str, name: object) -> Node:

@@ -6,8 +6,11 @@ import argparse
 
 import pytest
 
+from stack.cli.network import network_options
 from stack.cli.options import ADDRESSES, KERNEL, add_network_options, cidr, duration, ends, port
 from stack.cli.terminal import USAGE, CommandError
+from stack.tcp.config import TcpOptions
+from stack.tcp.profiles import profile
 
 
 def test_the_defaults() -> None:
@@ -86,6 +89,17 @@ def test_offload_is_the_rule() -> None:
     add_network_options(parser)
     assert parser.parse_args([]).offload is True
     assert parser.parse_args(["--no-offload"]).offload is False
+
+
+def test_profile_is_where_the_options_begin(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    add_network_options(parser)
+    assert network_options(parser.parse_args([])).tcp == TcpOptions()
+    chosen = network_options(parser.parse_args(["--profile", "freebsd"]), nodelay=True)
+    assert chosen.tcp == profile("freebsd").replace(nodelay=True)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--profile", "windows"])
+    assert "freebsd" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("mtu", ["575", "65536", "big"])

@@ -6,6 +6,7 @@ import pytest
 
 from stack.path.config import PathConfig
 from stack.sim.scenario import APPS, ScenarioError, load
+from stack.tcp.profiles import PROFILES
 from stack.wire.units import MS, SECOND
 
 HOSTS = "[hosts.a]\n[hosts.b]\n"
@@ -62,6 +63,13 @@ def test_hosts_have_addresses_options_and_mtus() -> None:
     assert scenario.world.hosts[0].apps[0].report()["remote"] == "[fd00::2]:80"
 
 
+def test_profile_is_where_the_options_of_a_host_begin() -> None:
+    options = "tcp = { profile = 'freebsd', nodelay = true }\n"
+    scenario = load(WHOLE.replace("[hosts.a]\n", "[hosts.a]\n" + options))
+    assert scenario.world.hosts[0].core.options == PROFILES["freebsd"].replace(nodelay=True)
+    assert scenario.run()
+
+
 def test_routers_and_several_flows() -> None:
     scenario = load(
         'routers = ["r"]\n[hosts.a]\n[hosts.b]\n[hosts.c]\n'
@@ -116,6 +124,9 @@ def test_a_limit_that_is_too_short() -> None:
         (WHOLE.replace("[hosts.a]", "[hosts.a]\ncolour = 1"), "hosts.a.colour means nothing here"),
         (WHOLE.replace("[hosts.a]", "[hosts.a]\ntcp = { ttl = 0 }"), "hosts.a.tcp: ttl must be between"),
         (WHOLE.replace("[hosts.a]", "[hosts.a]\ntcp = { speed = 0 }"), "hosts.a.tcp: there is no option 'speed'"),
+        (WHOLE.replace("[hosts.a]", "[hosts.a]\ntcp = { habits = 0 }"), "hosts.a.tcp: there is no option 'habits'"),
+        (WHOLE.replace("[hosts.a]", "[hosts.a]\ntcp = { profile = 'x' }"), "hosts.a.tcp: there is no profile 'x'"),
+        (WHOLE.replace("[hosts.a]", "[hosts.a]\ntcp = { profile = 1 }"), "hosts.a.tcp: there is no profile 1"),
         ("hosts = { a = 3 }\n" + PIPE + FLOW, "hosts.a is not a table"),
         ("routers = ['a']\n" + WHOLE, "routers: there is a a already"),
         (WHOLE.replace('["a", "b"]', '["a"]'), "pipes 1.between: .* are not two names"),
