@@ -223,3 +223,33 @@ def test_the_recorder_forgets_the_oldest(monkeypatch: pytest.MonkeyPatch) -> Non
             event.remote = (event.remote[0], port)
             recorder(event)
     assert [story.remote[1] for story in recorder.stories] == [3, 1]
+
+
+# RFC7413-07
+def test_a_fast_opening_shows_its_cookies_and_its_data() -> None:
+    story = Story(LOCAL, REMOTE)
+    told = events(
+        """
+        < S  0   0   70  SYN-RECEIVED
+        > S. 0   71  0   SYN-RECEIVED
+        > P. 1   71  100 SYN-RECEIVED
+        < .  71  101 0   ESTABLISHED
+        """
+    )
+    told[0].segment.fastopen = bytes(8), False
+    told[1].segment.fastopen = b"", True
+    for event in told:
+        story.add(event)
+    assert notes(story) == [
+        "three-way handshake 1/3, cookie",
+        "three-way handshake 2/3, asks for a cookie",
+        "",
+        "three-way handshake 3/3",
+    ]
+    assert [step.length for step in story.steps] == [70, 0, 100, 0]
+    assert [(step.our_state, step.peer_state) for step in story.steps] == [
+        ("SYN-RECEIVED", "SYN-SENT"),
+        ("SYN-RECEIVED", "SYN-SENT"),
+        ("SYN-RECEIVED", "SYN-SENT"),
+        ("ESTABLISHED", "ESTABLISHED"),
+    ]
