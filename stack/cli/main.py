@@ -38,13 +38,15 @@ def _run(argv: Sequence[str] | None) -> int:
     if words and words[0] == "doctor":
         return _doctor(words)
 
-    from stack.cli.terminal import CommandError, report
+    from stack.cli.terminal import CommandError, report, unread
 
     try:
         arguments = build_parser().parse_args(argv)
         status: int = arguments.run(arguments)
     except CommandError as error:
         return report(error)
+    except BrokenPipeError:
+        return unread()
     return status
 
 

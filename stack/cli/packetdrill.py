@@ -22,16 +22,17 @@ from stack.sim.packetdrill.report import Outcome, Verdict
 from stack.sim.packetdrill.settings import IP_VERSIONS
 
 DESCRIPTION = """\
-Run packetdrill scripts against this stack: what comes in, what must go out, system calls, and when. Time is virtual and
-nothing is sent anywhere, so no rights are needed, and a script takes milliseconds. docs/packetdrill.md tells which
-parts of the language, and which commands in back quotes, are understood.
+Run packetdrill scripts against this stack: what comes in, what must go out, system calls, and when.
+Time is virtual and nothing is sent anywhere, so no rights are needed, and a script takes
+milliseconds. docs/packetdrill.md tells which parts of the language, and which commands in back
+quotes, are understood.
 
 A FILE is a script; of a DIRECTORY all files *.pkt in it and below are run.
 """
 
 EPILOG = """\
-A script that asks for what is not supported is counted as unsupported, with the place and the reason. Python in a
-script is run: run no scripts that you would not run as programs.
+A script that asks for what is not supported is counted as unsupported, with the place and the
+reason. Python in a script is run: run no scripts that you would not run as programs.
 
 Exit status: 0 when all scripts passed, 1 when not, 2 for wrong usage.
 

@@ -26,11 +26,12 @@ from stack.wire.ladder import format_size
 from stack.wire.units import SECOND
 
 DESCRIPTION = """\
-Run a scenario in virtual time: hosts, paths, applications, and nothing that sleeps. The same seed gives the same
-packets at the same nanoseconds.
+Run a scenario in virtual time: hosts, paths, applications, and nothing that sleeps. The same seed
+gives the same packets at the same nanoseconds.
 
-FILE is a scenario in TOML, the name of a bundled one (--list), or a Python file with a function build(world), which
-may return a function that says when it is over. docs/sim.md tells how to write one.
+FILE is a scenario in TOML, the name of a bundled one (--list), or a Python file with a function
+build(world), which may return a function that says when it is over. docs/sim.md tells how to write
+one.
 """
 
 EXAMPLES = """\

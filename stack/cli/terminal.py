@@ -97,9 +97,8 @@ def run(command: Callable[[], Awaitable[int]]) -> int:
             return 128 + received[0]  # it failed because it was told to end
         if isinstance(error, KeyboardInterrupt):
             return 128 + signal.SIGINT
-        if isinstance(error, BrokenPipeError):  # nobody reads our output; that is no news to anybody
-            _discard_output()
-            return 128 + signal.SIGPIPE
+        if isinstance(error, BrokenPipeError):
+            return unread()
         if isinstance(error, EXPECTED):
             return report(error)
         raise
@@ -109,18 +108,16 @@ def run_plain(command: Callable[[], int]) -> int:
     """Run a command that needs no Trio and looks after signals by itself; expected errors are reported."""
     try:
         return command()
-    except BrokenPipeError:
-        _discard_output()
-        return 128 + signal.SIGPIPE
     except EXPECTED as error:
-        return report(error)
+        return unread() if isinstance(error, BrokenPipeError) else report(error)
 
 
-def _discard_output() -> None:
-    """Throw away what is left for standard output, without another error when the process ends."""
+def unread() -> int:
+    """Nobody reads our output, which is no news to anybody: throw away what is left of it; returns the exit status."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
+    return 128 + signal.SIGPIPE
 
 
 #: What can go wrong without a fault of ours: the machine, the network, the peer.

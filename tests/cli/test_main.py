@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stack.cli.main import build_parser, main
+from tests.cli.programs import CHECKOUT, start
 
 
 @pytest.mark.parametrize(
@@ -19,6 +20,11 @@ from stack.cli.main import build_parser, main
         ["serve", "chargen"],
         ["get"],
         ["ping"],
+        ["iperf3"],
+        ["sim"],
+        ["packetdrill"],
+        ["bench"],
+        ["doctor"],
     ],
 )
 def test_every_command_has_help(
@@ -87,3 +93,15 @@ def test_what_can_not_work_is_refused_before_anything_is_made(
 def test_the_defaults_are_enough() -> None:
     arguments = build_parser().parse_args(["serve", "http", "."])
     assert (arguments.port, arguments.kernel, arguments.address, arguments.upload) == (80, None, None, False)
+
+
+@pytest.mark.parametrize("command", [["sim", "--list"], ["packetdrill", "--verbose", "tests/scripts/sack"]])
+def test_output_that_nobody_reads_is_no_error(command: list[str]) -> None:
+    """As when a pager ends before everything was written: the status that a shell gives for SIGPIPE, and no word."""
+    process = start(*command, cwd=CHECKOUT)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    errors = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(), errors) == (141, "")
