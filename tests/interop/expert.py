@@ -62,6 +62,12 @@ class Finding:
         return f"frame {self.frame} ({'ours' if self.outbound else 'the peer'}): {self.message}"
 
 
+def ill_formed(pcap: Path, *, ours: bool = True) -> list[str]:
+    """What is wrong with frames by themselves, whatever came before them: with ours only, or with all."""
+    wrong = [one for one in findings(pcap) if ILL_FORMED.search(one.message)]
+    return [str(one) for one in wrong if one.outbound or (not ours and one.message not in KERNELS)]
+
+
 def findings(pcap: Path) -> list[Finding]:
     """Every note, warning and error about a capture."""
     command = [program("tshark"), "-n", "-r", str(pcap), "-Y", f"_ws.expert.severity >= {NOTE}"]

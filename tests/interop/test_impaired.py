@@ -18,7 +18,7 @@ from stack.link.protocol import Link
 from stack.path.config import parse
 from stack.path.stats import Fate
 from tests.cli.programs import Wire, wire
-from tests.interop import programs
+from tests.interop import expert, programs
 from tests.interop.lab import Lab, content, open_lab, read_all, sha256
 
 __all__ = ["wire"]  # the fixture
@@ -62,6 +62,8 @@ async def test_every_octet_arrives(condition: str, role: str, family: int, tmp_p
         async with open_lab(tmp_path / "capture.pcapng", through=through) as lab:
             got = await transfer(lab, family, data, ours_sends=role == "sender")
             assert not lab.tun.errors, lab.tun.errors
+            lab.capture.flush()
+            assert not expert.ill_formed(lab.pcap)  # what the path does to frames is done behind the capture
     assert len(got) == len(data)
     assert sha256(got) == sha256(data)
     [link] = links

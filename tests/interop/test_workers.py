@@ -18,6 +18,7 @@ import pytest
 
 from stack.wire import ip, pcapng
 from tests.cli.programs import Server, Wire, finish, wire
+from tests.interop import expert
 
 __all__ = ["wire"]
 
@@ -147,6 +148,9 @@ def test_a_worker_that_dies_takes_only_its_own_connections_with_it(wire: Wire, t
         status, _, errors = finish(server.process)
         assert (status, errors) == (130, "")
 
+    for path in tmp_path.glob("echo.*.pcapng"):
+        if path.suffixes[0] != f".w{VICTIM}":  # whose capture may end within a block
+            assert not expert.ill_formed(path, ours=False)
     homes = captures.homes()
     for number, own in flows.items():
         expected = {f"w{number}", f"w{number}-2"} if number == VICTIM else {f"w{number}"}
