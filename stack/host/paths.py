@@ -66,7 +66,8 @@ class Paths:
         return offer(options, mtu, header_bytes(remote))
 
     def _lower(self, conn: Connection, mtu: int, now: Time) -> None:
-        self.mtus.lower(conn.remote[0], mtu, now)
+        # By the time that a suspicion is confirmed, the path may be known to be narrower yet (RFC 8201 4).
+        self.mtus.lower(conn.remote[0], min(mtu, self.mtus.mtu(conn.remote[0])), now)
         self._counters.paths_narrowed += 1
         self.follow(conn)
 

@@ -269,14 +269,14 @@ def _check_ack(conn: Connection, seg: Segment, seq: int, flags: int, now: Time) 
         return False
     snd = conn.snd
     ack = unwrap(seg.ack, conn.iss, snd.una)
-    if conn.own_state is SYN_RECEIVED:
+    if snd.una == 0:  # SYN-RECEIVED, or FIN-WAIT-1 after a CLOSE there
         if not 0 < ack <= snd.max:
             conn.drop(Drop.BAD_ACK)
             conn.reply = resets.answer(seg, conn.options, conn.ts_offset, now)
             return False
-        conn.transition(Event.RECV_ACK_OF_SYN)
-    if snd.una == 0:
         snd.wl1, snd.wl2 = seq - 1, ack  # whatever this segment says about the window is news
+        if conn.own_state is SYN_RECEIVED:
+            conn.transition(Event.RECV_ACK_OF_SYN)
     if ack > snd.max or ack < snd.una - snd.max_wnd:
         # RFC 5961 5.2: nobody who has seen our data says this.
         conn.drop(Drop.BAD_ACK)
@@ -456,7 +456,7 @@ def _take_text(conn: Connection, seg: Segment, seq: int, now: Time) -> None:
         conn.drop(Drop.OUT_OF_ORDER_LIMIT)
     if conn.ts is None:
         rcv.on_window(now)
-    elif seg.tsecr != conn.last_echo:
+    elif seg.tsecr != conn.last_echo and seg.tsval >= 0:
         conn.last_echo = seg.tsecr
         rcv.on_echo(conn.ts.elapsed(seg.tsecr, now))
     if rcv.nxt > before:

@@ -261,6 +261,32 @@ def test_nor_do_segments_that_were_never_so_long(mtu: int, counts: bool) -> None
     assert peer.host.counters.drops == ({} if counts else {"icmp-ignored": 1})
 
 
+# RFC8201-05
+def test_a_wider_claim_that_is_confirmed_later_does_not_count() -> None:
+    """Two connections to one address have been told of 1400 and of 1300; the second one's timer expires first."""
+    peer, user, _ = opened(0, sack=False)
+    other = Peer(bench=peer.bench)
+    second = other.connect(local_port=40001)
+    other.sees("S 0:0(0) <...>")
+    other.passes(RTT)
+    other.sends("S. 0:0(0) ack 1 <mss 1460>")
+    other.sees(". 1:1(0) ack 1")
+    narrower = proven(other, second)
+    other.passes(100 * MS)
+    wider = proven(peer, user)
+    complains(peer, 1400, wider)
+    complains(other, 1300, narrower)
+    seen = []
+    for _ in range(40):
+        peer.bench.step(peer.now + 20 * MS)
+        peer.takes()
+        other.takes()
+        seen.append(peer.host.path_mtu(peer.address))
+    assert seen == sorted(seen, reverse=True)
+    assert seen[-1] == 1300
+    assert user.conn.info(peer.now).pmtu == second.conn.info(peer.now).pmtu == 1300
+
+
 def test_other_flows_of_the_quote_do_not_count() -> None:
     peer, user, sent = opened(1460)
     frame = bytearray(sent[0].frame)

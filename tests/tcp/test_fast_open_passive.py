@@ -325,6 +325,19 @@ def test_an_ack_of_what_was_never_sent_is_answered_with_a_reset() -> None:
     assert user.state is State.ESTABLISHED
 
 
+def test_an_ack_from_before_our_syn_is_answered_with_a_reset_in_fin_wait_1_too() -> None:
+    """Who sends it has not seen our SYN-ACK, and may be anybody with a cookie of another's (3.10.7.4, fifth)."""
+    peer, user = opened()
+    user.reads(10)
+    user.close_write()
+    peer.sees("F. 1:1(0) ack 11")
+    peer.sends("P. 11:21(10) ack 0")
+    peer.sees_reset(0)
+    assert (user.state, user.conn.readable) == (State.FIN_WAIT_1, 0)
+    peer.sends("P. 11:21(10) ack 1")
+    assert user.conn.readable == 10
+
+
 # Ends.
 
 

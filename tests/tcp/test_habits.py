@@ -111,6 +111,16 @@ def test_segment_without_the_timestamp_that_was_agreed_on(takes: bool) -> None:
     assert user.conn.readable == (10 if takes else 0)
 
 
+def test_segment_without_a_timestamp_echoes_none() -> None:
+    """Or the next one would seem to be the answer to something of weeks ago, and the receive buffer stop growing."""
+    peer, user = states.established(timestamps=True, options=habits(takes_missing_timestamps=True), rtt=RTT)
+    before = user.conn.last_echo, user.conn.rcv.rtt
+    peer.timestamps = False
+    peer.sends("P. 1:11(10) ack 1")
+    assert user.conn.readable == 10
+    assert (user.conn.last_echo, user.conn.rcv.rtt) == before
+
+
 @pytest.mark.parametrize("takes", [False, True])
 def test_third_segment_without_the_timestamp_that_was_agreed_on(takes: bool) -> None:
     peer, _ = states.syn_sent()
