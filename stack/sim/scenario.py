@@ -212,7 +212,7 @@ def _options(reader: _Reader, key: str) -> TcpOptions | None:
         if name not in known:
             raise ScenarioError(f"{reader.place(key)}: there is no option {name!r}; there is {', '.join(known)}")
     chosen = dict(table)
-    start = _at(reader.place(key), profile, chosen.pop("profile")) if "profile" in chosen else TcpOptions()
+    start = _at(reader.place(key), profile, str(chosen.pop("profile"))) if "profile" in chosen else TcpOptions()
     return _at(reader.place(key), start.replace, **chosen)
 
 

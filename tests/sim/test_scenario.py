@@ -126,7 +126,7 @@ def test_a_limit_that_is_too_short() -> None:
         (WHOLE.replace("[hosts.a]", "[hosts.a]\ntcp = { speed = 0 }"), "hosts.a.tcp: there is no option 'speed'"),
         (WHOLE.replace("[hosts.a]", "[hosts.a]\ntcp = { habits = 0 }"), "hosts.a.tcp: there is no option 'habits'"),
         (WHOLE.replace("[hosts.a]", "[hosts.a]\ntcp = { profile = 'x' }"), "hosts.a.tcp: there is no profile 'x'"),
-        (WHOLE.replace("[hosts.a]", "[hosts.a]\ntcp = { profile = 1 }"), "hosts.a.tcp: there is no profile 1"),
+        (WHOLE.replace("[hosts.a]", "[hosts.a]\ntcp = { profile = 1 }"), "hosts.a.tcp: there is no profile '1'"),
         ("hosts = { a = 3 }\n" + PIPE + FLOW, "hosts.a is not a table"),
         ("routers = ['a']\n" + WHOLE, "routers: there is a a already"),
         (WHOLE.replace('["a", "b"]', '["a"]'), "pipes 1.between: .* are not two names"),

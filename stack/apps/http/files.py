@@ -28,7 +28,7 @@ import trio
 from stack.apps.http.selection import UnsatisfiableError, not_modified, parse_range, range_applies
 from stack.apps.http.server import Exchange, Limits, Log, serve_http
 
-CHUNK = 256 * 1024  #: Bytes read or written in one visit to a thread.
+CHUNK = 128 * 1024  #: Bytes read or written in one visit to a thread; a new connection's send buffer takes two.
 
 StreamHandler = Callable[[trio.abc.HalfCloseableStream], Awaitable[None]]
 
