@@ -1,33 +1,66 @@
 """ICMP for the host (RFC 1122 3.2.2): echo both ways, errors on their way to the connection they concern, and one error
 of our own.
 
-That one is port unreachable, for UDP: no port of it is open here. The packets that no error may be about (RFC 1122
+That one is port unreachable, for UDP, where nobody has the port. The packets that no error may be about (RFC 1122
 3.2.2, RFC 4443 2.4 e) have been dropped before: those to or from a group, from an address that nobody has, and
 fragments. A protocol that this host does not speak is dropped in silence: what probes for those is an attack more often
 than an errand.
 
 Neither answer makes much of a little. An echo is no longer than the request; an error is longer than the datagram by
 the headers of IP and ICMP at most, 28 or 48 octets, and of a long datagram it quotes what the RFCs ask for. And each
-kind has a limit of its own. That of errors is one for all destinations and betrays nothing: what it could tell somebody
-who probes in another's name is which ports are open (CVE-2020-25705), and none is.
+kind has a limit of its own. That of errors must not betray which ports are open: see `ErrorLimit`.
 """
 
 from __future__ import annotations
 
 from stack.host.counters import Counters
+from stack.host.isn import Numbers
 from stack.host.output import Output
 from stack.ip.icmp import Meaning, TokenBucket, claimed_mtu, meaning
 from stack.tcp import errors
+from stack.tcp.connection import Endpoint
 from stack.wire import icmp, ipv6
 from stack.wire.drop import Drop, WireError
-from stack.wire.ip import PROTO_TCP, IPHeader
+from stack.wire.ip import PROTO_TCP, PROTO_UDP, IPHeader
 from stack.wire.units import Duration, Time
 
 HOP_LIMIT = 64  #: Of our replies.
 ECHOES_PER_SECOND = 10_000  #: Requests answered; more are dropped and counted.
-ERRORS_PER_SECOND = 1000  #: Likewise datagrams refused.
+ERRORS_PER_SECOND = 1000  #: Likewise datagrams refused, on the average;
+ERRORS_PER_DESTINATION = 100  #: of them to one address.
+DESTINATIONS = 1024  #: Addresses whose errors are counted apart; others share.
 QUOTED_OCTETS = 8  #: Behind the IPv4 header: the ports (RFC 1122 3.2.2).
 LONGEST_V6_ERROR = 1280  #: Octets, with all headers: what every link takes (RFC 4443 2.4 c).
+
+
+class ErrorLimit:
+    """How many errors may be sent: to one destination, and to all.
+
+    Who probes ports in another's name learns which are open if he can see how much of a common limit his probes have
+    used up (CVE-2020-25705). So each destination has a limit of its own, which is asked first: those probes use up
+    that of the address that they seem to come from. The common one behind it takes one to three tokens an error, in a
+    keyed order, so that what is left in it tells nobody how many errors there were. An IPv6 host may have many
+    addresses: its /64 counts as one.
+    """
+
+    __slots__ = ("_common", "_count", "_destinations", "_numbers")
+
+    def __init__(self, numbers: Numbers) -> None:
+        self._numbers = numbers
+        self._destinations: dict[int, TokenBucket] = {}
+        self._common = TokenBucket(2 * ERRORS_PER_SECOND)
+        self._count = 0
+
+    def take(self, destination: bytes, now: Time) -> bool:
+        """Whether one more may be sent to there now."""
+        place = self._numbers.keyed(b"errors-d", destination[:8]) % DESTINATIONS
+        bucket = self._destinations.get(place)
+        if bucket is None:
+            bucket = self._destinations[place] = TokenBucket(ERRORS_PER_DESTINATION)
+        if not bucket.take(now):
+            return False
+        self._count += 1
+        return self._common.take(now, 1 + self._numbers.keyed(b"errors-c", self._count.to_bytes(8, "big")) % 3)
 
 
 class Ping:
@@ -64,23 +97,34 @@ class Complaint:
         self.hard = what.hard
 
 
+class DatagramComplaint:
+    """An ICMP error about a datagram of ours: its ends, and what it means."""
+
+    __slots__ = ("error", "local", "remote")
+
+    def __init__(self, local: Endpoint, remote: Endpoint, what: Meaning) -> None:
+        self.local = local
+        self.remote = remote
+        self.error = errors.unreachable(what.code)
+
+
 class Echo:
     """Answers pings, sends our own, reads errors, and refuses datagrams."""
 
     __slots__ = ("_error_limit", "_identifier", "_limit", "_output", "_pings", "_sequence", "counters")
 
-    def __init__(self, output: Output, counters: Counters, identifier: int) -> None:
+    def __init__(self, output: Output, counters: Counters, numbers: Numbers) -> None:
         self.counters = counters
         self._output = output
-        self._identifier = identifier
+        self._identifier = numbers.keyed(b"ping", b"") & 0xFFFF
         self._sequence = 0
         self._pings: dict[tuple[bytes, int], Ping] = {}
         self._limit = TokenBucket(ECHOES_PER_SECOND)
-        self._error_limit = TokenBucket(ERRORS_PER_SECOND)
+        self._error_limit = ErrorLimit(numbers)
 
     # RFC1122-09, RFC1122-10, RFC1122-12, RFC1122-13
-    def receive(self, frame: bytes, header: IPHeader, now: Time) -> Ping | Complaint | None:
-        """Take a message. Returns the ping that it settles, or the error that it brings for a connection."""
+    def receive(self, frame: bytes, header: IPHeader, now: Time) -> Ping | Complaint | DatagramComplaint | None:
+        """Take a message. Returns the ping that it settles, or the error that it brings for a flow."""
         self.counters.icmp_in += 1
         message = icmp.decode(frame[header.start : header.end], header.src, header.dst)
         v6 = header.version == 6
@@ -98,7 +142,7 @@ class Echo:
         return self._on_error(header, message)
 
     # RFC 9293 MUST-54, MUST-55
-    def _on_error(self, header: IPHeader, message: icmp.Icmp) -> Ping | Complaint:
+    def _on_error(self, header: IPHeader, message: icmp.Icmp) -> Ping | Complaint | DatagramComplaint:
         what = meaning(message.type, message.code, header.version)
         if what is None:
             raise WireError(Drop.ICMP_IGNORED)
@@ -107,6 +151,8 @@ class Echo:
             ports = quote.dst_port.to_bytes(2, "big") + quote.src_port.to_bytes(2, "big")
             mtu = claimed_mtu(message.type, message.code, message.rest, header.version)
             return Complaint(quote.dst + quote.src + ports, quote.seq, what, mtu, quote.length)
+        if quote.protocol == PROTO_UDP:
+            return DatagramComplaint((quote.src, quote.src_port), (quote.dst, quote.dst_port), what)
         ping = self._settle(quote.dst, quote.seq)
         ping.error = errors.unreachable(what.code)
         return ping
@@ -114,7 +160,7 @@ class Echo:
     # RFC1122-10, RFC1122-11, RFC1122-14
     def refuse(self, frame: bytes, header: IPHeader, now: Time) -> None:
         """Tell the sender of a datagram that nobody takes it (RFC 1122 3.2.2.1, RFC 4443 3.1)."""
-        if not self._error_limit.take(now):
+        if not self._error_limit.take(header.src, now):
             raise WireError(Drop.ICMP_RATE_LIMITED)
         if header.version == 4:
             kind, code, quoted = icmp.UNREACHABLE, icmp.PORT_UNREACHABLE, header.start + QUOTED_OCTETS

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from stack.host import arrival
 from stack.host.bindings import Bindings
 from stack.host.counters import Counters
-from stack.host.echo import Complaint, Echo, Ping
+from stack.host.echo import Complaint, DatagramComplaint, Echo, Ping
 from stack.host.fast_open import FastOpens
 from stack.host.handshakes import Handshakes
 from stack.host.isn import Numbers
@@ -32,6 +32,7 @@ from stack.host.ports import PortChooser
 from stack.host.time_waits import TimeWaits
 from stack.host.timeouts import ConnectionTimeouts
 from stack.host.trace import TraceEvent
+from stack.host.udp import DatagramPort, Datagrams
 from stack.ip.addresses import AddressTable, is_valid_source
 from stack.ip.icmp import TokenBucket
 from stack.ip.path_mtu import PathMtus
@@ -55,7 +56,7 @@ RESETS_PER_SECOND = 1000  #: To segments of no connection, so that a flood is no
 MAX_PAYLOAD = 65_535 - 80  #: Octets of text beside an IPv4 header and a TCP header with all options.
 MIN_MTU = 576  #: Octets that every IPv4 host must take (RFC 1122 3.3.3); IPv6 asks for 1280 of its links.
 
-Awakened = Connection | Listener | Ping
+Awakened = Connection | Listener | Ping | DatagramPort
 
 
 class Engine:
@@ -83,10 +84,11 @@ class Engine:
         self._handshakes = Handshakes(self._numbers, self._output, self.counters, self._paths)
         self._time_waits = TimeWaits(self._output, self.counters, self.options)
         self._bindings = Bindings(self._ports, self._connections, self._handshakes, self._time_waits)
-        self._echo = Echo(self._output, self.counters, self._numbers.keyed(b"ping", b"") & 0xFFFF)
+        self._echo = Echo(self._output, self.counters, self._numbers)
         self._ready: deque[Connection] = deque()
         self._timeouts = ConnectionTimeouts()
         self._woken: list[Awakened] = []
+        self._datagrams = Datagrams(self._addresses, self._ports, self._output, self._paths.mtus, self._wake)
         self._reset_limit = TokenBucket(RESETS_PER_SECOND)
 
     @property
@@ -122,9 +124,10 @@ class Engine:
         elif header.protocol == (PROTO_ICMP if header.version == 4 else PROTO_ICMPV6):
             self._on_icmp(frame, header, now)
         elif header.protocol == PROTO_UDP:
-            udp.check(frame, header, vouched=packet.csum != VERIFY)
-            self._echo.refuse(frame, header, now)
-            raise WireError(Drop.PORT_UNREACHABLE)
+            datagram = udp.decode(frame, header, vouched=packet.csum != VERIFY)
+            if not self._datagrams.receive(datagram, header):
+                self._echo.refuse(frame, header, now)
+                raise WireError(Drop.PORT_UNREACHABLE)
         else:
             raise WireError(Drop.UNKNOWN_PROTOCOL)
 
@@ -274,6 +277,8 @@ class Engine:
         outcome = self._echo.receive(frame, header, now)
         if isinstance(outcome, Ping):
             self._wake(outcome)
+        elif isinstance(outcome, DatagramComplaint):
+            self._datagrams.on_complaint(outcome)
         elif isinstance(outcome, Complaint):
             conn = self._connections.get(outcome.key)
             if conn is None:

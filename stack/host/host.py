@@ -13,15 +13,17 @@ import errno
 from stack.host.bindings import Binding
 from stack.host.echo import HOP_LIMIT, Ping
 from stack.host.engine import Engine
+from stack.host.udp import DatagramPort
 from stack.ip.addresses import is_valid_remote
 from stack.tcp.config import TcpOptions
-from stack.tcp.connection import Connection
+from stack.tcp.connection import Connection, Endpoint
 from stack.tcp.flow import flow_key
 from stack.tcp.listener import Listener
 from stack.tcp.negotiate import header_bytes
 from stack.tcp.state import Event
 from stack.wire.address import format_endpoint, parse_address
 from stack.wire.drop import WireError
+from stack.wire.packet import Buffer
 from stack.wire.units import Time
 
 
@@ -159,9 +161,12 @@ class Host(Engine):
         where = self._checked(port, address)
         options = options if options is not None else self.options
         if port == 0:
-            port = self._ports.choose(where, b"", 0, lambda candidate: not self._handshakes.listens(candidate, where))
+            port = self._ports.choose(where, b"", 0, lambda candidate: self._is_unused(candidate, where))
         self._bindings.check_listener(port, where, options)
         return self._handshakes.add(port, where, backlog, options)
+
+    def _is_unused(self, port: int, address: bytes) -> bool:
+        return port not in self._bindings and not self._handshakes.listens(port, address)
 
     def listen_bound(self, binding: Binding, *, backlog: int = 128) -> Listener:
         """Passive OPEN at a port that was bound before. `OSError`: EADDRINUSE."""
@@ -200,6 +205,34 @@ class Host(Engine):
             conn.abort()
             self.touch(conn, now)
         self._wake(listener)
+
+    # Datagrams (RFC 768).
+
+    def bind_datagrams(self, port: int, *, address: bytes | None = None) -> DatagramPort:
+        """Take a UDP port, or a free one if it is 0; addresses as with `bind`. It is taken until `release_datagrams`.
+
+        `OSError`: EADDRINUSE, EADDRNOTAVAIL, EINVAL.
+        """
+        return self._datagrams.bind(self._checked(port, address), port)
+
+    def release_datagrams(self, port: DatagramPort) -> None:
+        """Nobody reads there any more. Harmless when repeated."""
+        self._datagrams.release(port)
+
+    def connect_datagrams(self, port: DatagramPort, remote: Endpoint | None) -> None:
+        """Take datagrams only from that address and port, and errors about what goes there; None: from all again.
+
+        `OSError` as from `send_datagram`.
+        """
+        self._datagrams.connect(port, remote)
+
+    def send_datagram(self, port: DatagramPort, text: Buffer, remote: Endpoint | None = None) -> None:
+        """Send to an address and port, or to whom the port is connected; `text` must not change afterwards.
+
+        `OSError`: EDESTADDRREQ, EMSGSIZE for what does not fit one packet, EAGAIN when the port's queue is full, EACCES
+        for a broadcast address, ENETUNREACH, EADDRNOTAVAIL for one of this host, EINVAL for port 0.
+        """
+        self._datagrams.send(port, text, remote)
 
     def ping(self, remote: bytes, now: Time, *, size: int = 56, hop_limit: int = HOP_LIMIT) -> Ping:
         """Send an echo request of `size` octets; the `Ping` is woken when the reply or an error comes.

@@ -4,7 +4,7 @@ The host owns the IP header: addresses, hop limit, differentiated services. A TC
 the pseudo-header alone); the link completes it, or its device does. The identification field is 0, for a packet that
 must not be fragmented needs none (RFC 6864), and so it tells nobody anything.
 
-Answers to SYNs, resets and ICMP wait in one queue with a bound, because anybody can ask for them.
+Answers to SYNs, resets and ICMP wait in one queue with a bound, because anybody can ask for them; so do datagrams.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from stack.wire.packet import PARTIAL, Packet
 from stack.wire.segment import RST, SYN, Segment
 from stack.wire.units import Time
 
+Left = Callable[[], None]
+"""Called when a packet leaves, or is lost here."""
+
 MAX_QUEUED = 4096  #: Packets; more are dropped and counted.
 
 
@@ -36,7 +39,7 @@ class Output:
         self.counters = counters
         self.mtu = mtu
         self.trace: Callable[[TraceEvent], None] | None = None
-        self._queue: deque[tuple[Packet, TraceEvent | None]] = deque()
+        self._queue: deque[tuple[Packet, TraceEvent | None, Left | None]] = deque()
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -75,7 +78,7 @@ class Output:
             self.counters.drop(Drop.QUEUE_FULL)
         else:
             event = None if self.trace is None else TraceEvent(now, True, local, remote, seg, state)
-            self._queue.append((self._encode(local, remote, seg, options), event))
+            self._queue.append((self._encode(local, remote, seg, options), event, None))
 
     def queue_icmp(self, local: bytes, remote: bytes, message: icmp.Icmp, hop_limit: int) -> None:
         """Queue an ICMP message; one that does not fit the link's MTU is refused with `WireError`."""
@@ -87,13 +90,23 @@ class Output:
         if len(self._queue) >= MAX_QUEUED:
             raise WireError(Drop.QUEUE_FULL)
         self.counters.icmp_out += 1
-        self._queue.append((Packet(head + body), None))
+        self._queue.append((Packet(head + body), None, None))
+
+    def queue_datagram(self, packet: Packet, left: Left) -> None:
+        """Queue a UDP datagram; one that finds no room is lost, as it may be anywhere on its way."""
+        if len(self._queue) >= MAX_QUEUED:
+            self.counters.drop(Drop.QUEUE_FULL)
+            left()
+        else:
+            self._queue.append((packet, None, left))
 
     def poll(self) -> Packet | None:
         """The next queued packet, or None."""
         if not self._queue:
             return None
-        packet, event = self._queue.popleft()
+        packet, event, left = self._queue.popleft()
+        if left is not None:
+            left()
         if event is not None and self.trace is not None:
             self.trace(event)  # now, so that an answer is traced after what it answers
         return packet

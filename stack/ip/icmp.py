@@ -100,15 +100,15 @@ class TokenBucket:
         self._tokens = rate
         self._filled_at: Time = -1
 
-    def take(self, now: Time) -> bool:
-        """Whether one more is allowed now."""
+    def take(self, now: Time, count: int = 1) -> bool:
+        """Whether one more is allowed now, or one that counts for several."""
         if self._filled_at < 0:
             self._filled_at = now
         fresh = (now - self._filled_at) // self._interval
         if fresh > 0:
             self._tokens = min(self._tokens + fresh, self._burst)
             self._filled_at += fresh * self._interval
-        if self._tokens == 0:
+        if self._tokens < count:
             return False
-        self._tokens -= 1
+        self._tokens -= count
         return True

@@ -24,7 +24,7 @@ import trio
 from stack.host.counters import Counters
 from stack.host.echo import Ping
 from stack.host.host import Host
-from stack.host.sockets import AF_INET, SOCK_STREAM, Sockets
+from stack.host.sockets import AF_INET, SOCK_DGRAM, SOCK_STREAM, Sockets
 from stack.link.capture import CaptureLink
 from stack.link.protocol import Link
 from stack.runtime.driver import Driver, log
@@ -223,9 +223,11 @@ class OpenHost:
     def socket(self, family: int = AF_INET, type: int = SOCK_STREAM, protocol: int = 0) -> Socket:
         """A socket on this host, in the manner of `trio.socket.socket`; see `stack.runtime.socket`.
 
-        Raises `OSError`: EAFNOSUPPORT, EPROTONOSUPPORT.
+        Raises `OSError`: EAFNOSUPPORT, EPROTONOSUPPORT (also for SOCK_DGRAM: these are TCP's alone).
         """
         self._driver.check_open()
+        if type == SOCK_DGRAM:
+            raise OSError(errno.EPROTONOSUPPORT, "datagrams can't be awaited")
         return Socket(self._sockets.socket(family, type, protocol), self._driver)
 
     async def ping(self, host: str, *, size: int = 56, hop_limit: int = 64, timeout: float | None = None) -> Ping:

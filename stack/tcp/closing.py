@@ -58,8 +58,9 @@ def close_write(conn: Connection) -> None:
 # RFC 9293 SHLD-3, MAY-1
 def close(conn: Connection, now: Time) -> None:
     """CLOSE both directions: see `Connection.close`."""
-    if conn.reading_closed and not conn.rcv.buffered:
+    if conn.abandoned:
         return
+    conn.abandoned = True
     linger = conn.options.linger
     if conn.own_state is SYN_SENT:
         conn.fail(errors.aborted(), Event.CLOSE)

@@ -146,7 +146,7 @@ _BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("connect_timeout", 0.001, 1e6),
     ("syn_retries", 0, 127),
     ("defer_accept", 0, 31),
-    ("user_timeout", 0.001, 1e6),
+    ("user_timeout", 0.001, 1e7),
     ("r2", 1, 1e6),
     ("r1", 1, 1000),
     ("fin_wait_2_timeout", 0.001, 1e6),

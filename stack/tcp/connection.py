@@ -350,7 +350,7 @@ class Connection(Tcb):
         """The handshake is complete."""
         self.connected = True
         self.rtt.in_handshake = False
-        if not self.reading_closed or self.options.linger is None:
+        if not self.abandoned or self.options.linger is None:
             self.timers.linger = NEVER
         if self.handshake_retries:
             self.rtt.on_handshake_loss()

@@ -305,11 +305,23 @@ class Sender:
         return True
 
     def send_with_syn(self, room: int, now: Time) -> int:
-        """So many octets of what is queued, at most `room`, leave with the SYN (RFC 7413 4.2.2)."""
-        size = min(self.buffer.end - self.nxt, room)
+        """So many octets of what is queued, at most `room`, leave with the SYN (RFC 7413 4.2.2).
+
+        Nothing while any of it is urgent: the SYN has no pointer, and once all is acknowledged none would be sent.
+        """
+        if self.pushing is not None and self.pushing.up > self.nxt:
+            return 0
+        size = self._for_one_segment(room)
         if size > 0:
             self._send(size, now)
         return max(size, 0)
+
+    def _for_one_segment(self, room: int) -> int:
+        """Octets never sent that one segment with so much room holds: up to the end of a record."""
+        size = min(self.buffer.end - self.nxt, room)
+        if self.pushing is not None and self.pushing.ends:
+            size = self.pushing.within_record(self.nxt, size)
+        return size
 
     def retract(self, end: int) -> None:
         """What has left from `end` on counts as never sent, but may be acknowledged all the same."""
@@ -447,7 +459,7 @@ class Sender:
     # RFC 9293 MUST-38, MUST-60, RFC1122-19
     def override(self, now: Time) -> tuple[int, int] | None:
         """The persist timer expired on a window too small to be worth using: use it (RFC 9293 3.8.6.2.1)."""
-        size = min(self.buffer.end - self.nxt, self.mss, self.usable)
+        size = self._for_one_segment(min(self.mss, self.usable))
         return self._send(size, now) if size > 0 else None
 
     # RFC8985-10
@@ -472,7 +484,7 @@ class Sender:
         tlp = repair.tlp
         if tlp is None or not self.wants_tail_loss_probe:
             return None
-        size = min(self.buffer.end - self.nxt, self.mss, self.usable)
+        size = self._for_one_segment(min(self.mss, self.usable))
         if size > 0:
             chunk = self._send(size, now)
             tlp.on_sent(self.nxt, retransmitted=False)

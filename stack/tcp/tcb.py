@@ -30,6 +30,7 @@ class Tcb:
     """The variables; all of them small, or None until they are needed."""
 
     __slots__ = (
+        "abandoned",
         "advice",
         "challenged_at",
         "changed",
@@ -132,6 +133,7 @@ class Tcb:
         self.connected = False
         self.close_queued = False  # a CLOSE in SYN-RECEIVED that waits for ESTABLISHED (3.10.4)
         self.reading_closed = False
+        self.abandoned = False  # CLOSE was called: nobody is there any more, and `linger` counts
         self.wants_low_water = False  # a writer is to be told when less than half of `notsent_lowat` is unsent
         self.time_wait: TimeWait | None = None
         self.fast_open: FastOpen | None = None  # it was opened with data in a SYN, or tried to be (RFC 7413)

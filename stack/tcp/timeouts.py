@@ -30,7 +30,7 @@ def on_timeout(conn: Connection, now: Time) -> None:
     timers = conn.timers
     if timers.linger <= now:
         timers.linger = NEVER
-        if conn.connected or conn.reading_closed:
+        if conn.connected or conn.abandoned:
             closing.on_linger_timeout(conn)
         else:
             _give_up(conn)  # the handshake

@@ -3,6 +3,7 @@
 Sending: a write may be urgent, as a whole and of any length. SND.UP is then the number of the octet that follows it.
 Until that is acknowledged, every segment that begins before it carries URG and the distance to it. If none with text
 can leave at once, because a window is closed, an empty one tells; what is urgent may be what makes the peer read.
+Nothing goes with a SYN (RFC 7413) as long as any of it is urgent.
 
 The distance has 16 bits. Where SND.UP is farther away than that the largest distance is said, as long as it points
 beyond everything that was sent: a later segment will tell more before those octets are there. A pointer among octets

@@ -29,6 +29,7 @@ class Drop(enum.Enum):
     ICMP_UNMATCHED = "icmp-unmatched"  # an error that quotes no connection of ours, or no sequence in flight
     ICMP_RATE_LIMITED = "icmp-rate-limited"  # an answer withheld by the rate limit
     PORT_UNREACHABLE = "port-unreachable"  # a UDP datagram: its sender was told that nobody takes it
+    DATAGRAM_QUEUE_FULL = "datagram-queue-full"  # one that its port has no room for
     # TCP, before a connection was found.
     BAD_DATA_OFFSET = "bad-data-offset"
     NO_CONNECTION = "no-connection"  # answered with a reset where RFC 9293 3.5.2 asks for one
@@ -39,7 +40,7 @@ class Drop(enum.Enum):
     BAD_COOKIE = "bad-cookie"  # the data of a SYN whose Fast Open cookie is not ours
     FAST_OPEN_QUEUE_FULL = "fast-open-queue-full"  # the data of a SYN for which there is no place before the handshake
     TOO_LONG = "too-long"  # an answer that would not fit the link
-    QUEUE_FULL = "queue-full"  # an answer that found the host's own queue full
+    QUEUE_FULL = "queue-full"  # an answer, or a datagram, that found the host's own queue full
     # TCP, in a connection.
     OUT_OF_WINDOW = "out-of-window"  # RFC 9293 3.10.7.4, first
     OLD_TIMESTAMP = "old-timestamp"  # PAWS, RFC 7323 5.3

@@ -95,6 +95,14 @@ class Sock:
 
         self._call("recv", (size, flags), receive)
 
+    def recvfrom(self, size: int = 1000, flags: int = 0) -> None:
+        self._call("recvfrom", (size, flags), lambda: self._addressed(size, flags))
+
+    def _addressed(self, size: int, flags: int) -> Any:
+        data, address = self.real.recvfrom(size, flags)
+        self.machine.write(self.name, "from", (), address)
+        return data
+
     def recvmsg(self, size: int = 1000, control: int = 0, flags: int = 0) -> None:
         def receive() -> tuple[Any, ...]:
             data, messages, left, _ = self.real.recvmsg(size, control, flags)

@@ -249,6 +249,14 @@ def test_user_timeout() -> None:
     assert it.error() == errno.ETIMEDOUT
 
 
+@pytest.mark.parametrize("value", [0, 1, 10**9 + 1, (1 << 31) - 1])
+def test_user_timeout_of_any_length(value: int) -> None:
+    it = Facade((IPPROTO_TCP, TCP_USER_TIMEOUT, value)).connects()
+    assert it.sock.getsockopt(IPPROTO_TCP, TCP_USER_TIMEOUT) == value
+    with refuses(errno.EINVAL):
+        it.set(IPPROTO_TCP, TCP_USER_TIMEOUT, -1)
+
+
 @pytest.mark.parametrize(("value", "lasts"), [(5, 5 * SECOND), (-1, MS), (0, 60 * SECOND)])
 def test_wait_for_the_peers_fin(value: int, lasts: int) -> None:
     it = Facade((IPPROTO_TCP, TCP_LINGER2, value)).connects()

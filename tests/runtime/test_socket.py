@@ -121,6 +121,12 @@ async def test_refused(autojump_clock):
         await client.connect((SERVER, 82))
 
 
+async def test_datagrams_cannot_be_awaited(autojump_clock):
+    async with pair() as hosts:
+        with refuses(errno.EPROTONOSUPPORT):
+            hosts.client.socket(type=socket.SOCK_DGRAM)
+
+
 async def test_nobody_answers(autojump_clock):
     async with pair() as hosts:
         hosts.cut()

@@ -25,6 +25,7 @@ US4, THEM4 = parse_address("10.9.0.2"), parse_address("10.9.0.1")
 US6, THEM6 = parse_address("fd00::2"), parse_address("fd00::1")
 PORT = 80
 START: Time = 1000 * SECOND
+SECRET = b"a secret of the target"
 
 SYN_OPTIONS = bytes.fromhex("020405b4 01030307 0402 0101")  # mss 1460, wscale 7, sackOK
 
@@ -126,8 +127,10 @@ def timestamps(tsval: int, tsecr: int = 0) -> bytes:
 class Target:
     """A host with a listener on port 80, IPv4 and IPv6."""
 
-    def __init__(self, *, options: TcpOptions | None = None, backlog: int = 128, mtu: int = 1500) -> None:
-        self.host = Host(secret=b"a secret of the target", mtu=mtu, options=options)
+    def __init__(
+        self, *, options: TcpOptions | None = None, backlog: int = 128, mtu: int = 1500, secret: bytes = SECRET
+    ) -> None:
+        self.host = Host(secret=secret, mtu=mtu, options=options)
         self.host.add_address("10.9.0.2/24")
         self.host.add_address("fd00::2/64")
         self.faults: list[BaseException] = []

@@ -14,6 +14,7 @@ from stack.sim.nodes import SimHost
 from stack.sim.world import World
 from stack.tcp.config import TcpOptions
 from stack.tcp.connection import Connection
+from stack.tcp.habits import LINUX
 from stack.tcp.recovery import LOST
 from stack.tcp.state import State
 from stack.wire.notation import parse_segment
@@ -78,6 +79,24 @@ def test_waiting_data_without_a_timer_is_found() -> None:
     app.conn.timers.persist = NEVER
     with pytest.raises(InvariantError, match="data waits, nothing is outstanding and no timer runs"):
         Inspector().check_host(client)
+
+
+def test_a_buffer_may_hold_more_than_the_window() -> None:
+    """Where what waits unread has room of its own, as on Linux."""
+    world = World(1)
+    client = world.host("client")
+    options = TcpOptions(receive_window=200_000, receive_buffer=200_000, habits=LINUX)
+    server = world.host("server", options=options)
+    world.pipe(client, server, delay="10ms")
+    server.core.listen(80)  # nobody reads
+    client.connect(server, 80, Bulk(500_000))
+    world.run_until("10s")
+    (conn,) = server.core.connections()
+    assert conn.rcv.limit < conn.rcv.buffered <= conn.rcv.capacity
+    Inspector().check_host(server)
+    conn.rcv.space = conn.rcv.buffered - 1
+    with pytest.raises(InvariantError, match="octets held in a receive buffer of"):
+        Inspector().check_host(server)
 
 
 @pytest.mark.parametrize(("name", "says"), [("nxt", "RCV.NXT went back"), ("edge", "the window's edge went back from")])

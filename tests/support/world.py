@@ -414,7 +414,8 @@ def check_connection(conn: Connection) -> None:
     assert snd.congestion.cwnd >= snd.congestion.mss, f"a congestion window of {snd.congestion.cwnd}"
     assert rcv.nxt <= rcv.edge, f"RCV.NXT {rcv.nxt} beyond the window's edge {rcv.edge}"
     held = rcv.buffered + (rcv.reassembly.size if rcv.reassembly is not None else 0)
-    assert held <= rcv.limit <= max(conn.options.receive_buffer, 2 << rcv.shift), f"{held} octets, limit {rcv.limit}"
+    assert held <= rcv.capacity, f"{held} octets in a receive buffer of {rcv.capacity}"
+    assert rcv.capacity <= max(conn.options.receive_buffer, 2 << rcv.shift), f"a receive buffer of {rcv.capacity}"
 
 
 def check_records(conn: Connection) -> None:

@@ -306,6 +306,19 @@ def test_close_is_harmless_when_repeated() -> None:
         user.read()
 
 
+# RFC 9293 MAY-1
+@pytest.mark.parametrize("reach", [states.established, states.close_wait])
+def test_close_after_reading_alone_was_ended(reach: states.Reach) -> None:
+    """Nothing is left to read, and still a FIN is owed."""
+    peer, user = reach()
+    user.conn.close_read(peer.now)
+    peer.sees_nothing()
+    user.close()
+    peer.sees(f"F. 1:1(0) ack {user.conn.rcv.nxt}")
+    user.close()
+    peer.sees_nothing()
+
+
 def test_commands_after_close() -> None:
     """3.10.2, 3.10.3: "connection closing"."""
     _, user = states.established()

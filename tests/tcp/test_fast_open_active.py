@@ -12,6 +12,7 @@ from stack.tcp.state import State
 from stack.wire import icmp
 from stack.wire.units import MS, SECOND
 from tests.support.peer import Peer
+from tests.support.stream import octets
 from tests.support.user import User
 
 FAST = TcpOptions(fastopen=True, timestamps=False)
@@ -232,6 +233,41 @@ def test_the_rest_follows_the_handshake() -> None:
     peer.sees(". 1421:2881(1460) ack 1", ". 2881:4341(1460) ack 1")
     peer.sends(". 1:1(0) ack 4341")
     peer.sees("P. 4341:4501(160) ack 1")
+
+
+# RFC7413-07
+def test_one_record_goes_with_the_syn() -> None:
+    peer, user = opens_with(60, 50, end_of_record=True)
+    peer.sees(f"S 0:60(60) {SYN}>")
+    peer.sends("S. 0:0(0) ack 61 <mss 1460>")
+    peer.sees("P. 61:111(50) ack 1")
+    assert user.conn.info(peer.now).syn_data
+
+
+# RFC 9293 MUST-30, MUST-62
+@pytest.mark.parametrize("sizes", [(60,), (60, 50)])
+def test_urgent_data_does_not_go_with_the_syn(sizes: tuple[int, ...]) -> None:
+    """No SYN says where it ends, and once it is acknowledged nothing would."""
+    peer, user = opens_with(*sizes, urgent=True)
+    peer.sees(f"S 0:0(0) {SYN}>")
+    total = sum(sizes)
+    peer.sends("S. 0:0(0) ack 1 <mss 1460>")
+    peer.sees(f"PU. 1:{1 + total}({total}) ack 1 urg {total}")
+    assert not user.conn.info(peer.now).syn_data
+
+
+def opens_with(*sizes: int, end_of_record: bool = False, urgent: bool = False) -> tuple[Peer, User]:
+    """A connection that needs no cookie, with several writes before its SYN leaves; the last may be urgent."""
+    peer = Peer(host_port=40001, port=80)
+    peer.align()
+    conn = peer.host.connect(peer.address, 80, peer.now, options=COOKIELESS, local_port=40001)
+    peer.user = user = User(peer, conn)
+    for index, size in enumerate(sizes):
+        data = octets("host", sum(sizes[:index]), size)
+        peer.watch.written += data
+        conn.write(data, end_of_record=end_of_record, urgent=urgent and index == len(sizes) - 1)
+    user.flush()
+    return peer, user
 
 
 # What the server makes of it.

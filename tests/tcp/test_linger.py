@@ -69,6 +69,48 @@ def test_half_close_is_no_close() -> None:
 # Some time.
 
 
+@pytest.mark.parametrize("first", ["write", "read"])
+def test_both_directions_were_ended_before(first: str) -> None:
+    """The time begins with CLOSE, and not again when that is repeated."""
+    peer, user = states.established(options=FIVE)
+    user.write(100)
+    if first == "write":
+        user.conn.close_write()
+    user.conn.close_read(peer.now)
+    user.conn.close_write()
+    user.flush()
+    peer.gathers(3 * SECOND)
+    started = peer.now
+    user.close()
+    sent = peer.gathers(3 * SECOND)
+    user.close()
+    sent += peer.gathers(100 * SECOND)
+    assert [item.time - started for item in sent if item.flags & 4] == [5 * SECOND]
+    assert user.state is State.CLOSED
+    assert isinstance(user.error, TimeoutError)
+
+
+def test_both_directions_were_ended_before_and_no_time_is_left() -> None:
+    peer, user = states.fin_wait_1(options=AT_ONCE)
+    user.conn.close_read(peer.now)
+    user.close()
+    peer.sees_reset(2, ack=1)
+    assert user.state is State.CLOSED
+
+
+def test_end_of_both_directions_is_not_yet_a_close() -> None:
+    """Whoever shuts both while the SYNs cross has no time set by that, and the handshake's limit ends with it."""
+    peer, user = states.syn_received(options=FIVE.replace(connect_timeout=3.0))
+    user.conn.close_write()
+    user.conn.close_read(peer.now)
+    user.flush()
+    peer.takes()
+    peer.sends(". 1:1(0) ack 1")
+    sent = peer.takes() + peer.gathers(20 * SECOND)
+    assert not [item for item in sent if item.flags & 4]
+    assert user.state is State.FIN_WAIT_1
+
+
 def test_everything_acknowledged_in_time() -> None:
     peer, user = states.established(options=FIVE)
     user.write(500)

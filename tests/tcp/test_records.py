@@ -6,7 +6,7 @@ import pytest
 
 from stack.tcp.config import TcpOptions
 from tests.support import states
-from tests.support.flight import NEWRENO, RTT, opened
+from tests.support.flight import NEWRENO, PTO, RTT, opened
 from tests.support.peer import Peer
 from tests.support.user import User
 
@@ -71,6 +71,15 @@ def test_records_stay_apart_when_they_are_sent_again() -> None:
     peer.sends(f". 1:1(0) ack {FULL + 201} <sack {FULL + 801}:{FULL + 1001}>")
     again = [(start, size) for start, size, _ in left(peer) if start < 1001]
     assert again == [(201, 200), (401, 200), (601, 200)]
+
+
+# RFC8985-12
+def test_tail_loss_probe_ends_with_its_record() -> None:
+    """It is the congestion window that lets nothing else go, and the probe that does not ask it."""
+    peer, user = waiting()
+    for size in (100, 200, 300):
+        user.write(size, end_of_record=True)
+    peer.sees(f"P. {FULL + 1}:{FULL + 101}(100) ack 1", after=PTO)
 
 
 def test_record_that_was_not_taken_whole_has_not_ended() -> None:

@@ -23,10 +23,11 @@ with ENOPROTOOPT; docs/sockets.md lists those that there are.
 """
 
 from stack.host.sockets.constants import *  # noqa: F403
+from stack.host.sockets.datagrams import DatagramSocket
 from stack.host.sockets.names import Address
 from stack.host.sockets.options import Option
 from stack.host.sockets.reading import Control, Received
 from stack.host.sockets.socket import Socket
 from stack.host.sockets.sockets import Sockets
 
-__all__ = ["Address", "Control", "Option", "Received", "Socket", "Sockets"]  # and the constants
+__all__ = ["Address", "Control", "DatagramSocket", "Option", "Received", "Socket", "Sockets"]  # and the constants

@@ -15,6 +15,7 @@ SOCK_STREAM: Final = 1
 SOCK_DGRAM: Final = 2
 IPPROTO_IP: Final = 0
 IPPROTO_TCP: Final = 6
+IPPROTO_UDP: Final = 17
 IPPROTO_IPV6: Final = 41
 
 # shutdown(2).

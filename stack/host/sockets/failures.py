@@ -15,6 +15,8 @@ _TEXTS = {
     errno.EPROTONOSUPPORT: "protocol not supported",
     errno.ESOCKTNOSUPPORT: "type of socket not supported",
     errno.EOPNOTSUPP: "operation not supported",
+    errno.EDESTADDRREQ: "destination address required",
+    errno.EMSGSIZE: "message too long",
     errno.EAFNOSUPPORT: "address family not supported",
     errno.EADDRNOTAVAIL: "address not available",
     errno.ENETUNREACH: "network unreachable",

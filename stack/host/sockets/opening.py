@@ -26,15 +26,19 @@ def bind(sock: Socket, address: Address) -> None:
     """See `Socket.bind`."""
     if sock.binding is not None or sock.listener is not None or sock.live is not None or sock.deferred is not None:
         raise failure(errno.EINVAL)
+    where, port = local_end(sock, address)
+    sock.binding = _bind(sock, where, port)
+    sock.named = where, port
+
+
+def local_end(sock: Socket, address: Address) -> tuple[bytes, int]:
+    """What `bind` is to take: an address, or the wildcard that the socket means, and a port. `OSError(EINVAL)`."""
     host, port = inside(sock.family, address)
     if sock.family == AF_INET or len(host) == 4:
         if sock.family != AF_INET and sock.choices.v6only:
             raise failure(errno.EINVAL)
-        where = host
-    else:
-        where = host if any(host) or sock.choices.v6only else b""
-    sock.binding = _bind(sock, where, port)
-    sock.named = where, port
+        return host, port
+    return (host if any(host) or sock.choices.v6only else b""), port
 
 
 def _bind(sock: Socket, where: bytes, port: int) -> Binding:
@@ -50,12 +54,13 @@ def listen(sock: Socket, backlog: int) -> None:
         sock.listener.backlog = length + 1
         return
     if sock.binding is None:
-        sock.binding = _bind(sock, sock.named[0] if sock.named is not None else _wildcard(sock), 0)
+        sock.binding = _bind(sock, sock.named[0] if sock.named is not None else wildcard(sock), 0)
     sock.listener = sock.sockets.host.listen_bound(sock.binding, backlog=length + 1)
     sock.listener.owner = sock.owner
 
 
-def _wildcard(sock: Socket) -> bytes:
+def wildcard(sock: Socket) -> bytes:
+    """All addresses that the socket may have."""
     if sock.family == AF_INET:
         return bytes(4)
     return bytes(16) if sock.choices.v6only else b""

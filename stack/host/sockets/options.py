@@ -55,9 +55,13 @@ class Setting:
         self.put = put
 
 
-def put(sock: Socket, level: int, name: int, value: Option) -> None:
-    """See `Socket.setsockopt`."""
-    setting = _find(sock, level, name)
+Settings = dict[tuple[int, int], Setting]
+"""By level and name."""
+
+
+def put(sock: Socket, level: int, name: int, value: Option, settings: Settings | None = None) -> None:
+    """See `Socket.setsockopt`; `settings` are TCP's unless it says others."""
+    setting = _find(sock, level, name, settings)
     if setting is None or (setting.number is None and setting.put is None):
         raise failure(errno.ENOPROTOOPT)
     if setting.number is None:
@@ -69,24 +73,25 @@ def put(sock: Socket, level: int, name: int, value: Option) -> None:
         raise failure(errno.EINVAL)
 
 
-def get(sock: Socket, level: int, name: int) -> Option:
-    """See `Socket.getsockopt`."""
-    if level not in (c.SOL_SOCKET, c.IPPROTO_IP, c.IPPROTO_TCP) and not _is_v6(sock, level):
-        raise failure(errno.EOPNOTSUPP)
-    setting = _find(sock, level, name)
-    if setting is None:
+def get(sock: Socket, level: int, name: int, settings: Settings | None = None) -> Option:
+    """See `Socket.getsockopt`; `settings` as with `put`."""
+    setting = _find(sock, level, name, settings)
+    if setting is not None:
+        return setting.get(sock)
+    own = c.IPPROTO_TCP if settings is None else c.IPPROTO_UDP
+    if level in (c.SOL_SOCKET, c.IPPROTO_IP, own) or _is_v6(sock, level):
         raise failure(errno.ENOPROTOOPT)
-    return setting.get(sock)
+    raise failure(errno.EOPNOTSUPP)
 
 
 def _is_v6(sock: Socket, level: int) -> bool:
     return level == c.IPPROTO_IPV6 and sock.family == c.AF_INET6
 
 
-def _find(sock: Socket, level: int, name: int) -> Setting | None:
+def _find(sock: Socket, level: int, name: int, settings: Settings | None) -> Setting | None:
     if level == c.IPPROTO_IPV6 and not _is_v6(sock, level):
         return None
-    return SETTINGS.get((level, name))
+    return (SETTINGS if settings is None else settings).get((level, name))
 
 
 def change(sock: Socket, **fields: object) -> None:
@@ -135,12 +140,12 @@ def _number(field: str, low: int, high: int) -> Setting:
         return int(getattr(sock.choices.options, field))
 
     def put(sock: Socket, value: int) -> None:
-        change(sock, **{field: _bounded(value, low, high)})
+        change(sock, **{field: bounded(value, low, high)})
 
     return Setting(get, put)
 
 
-def _bounded(value: int, low: int, high: int) -> int:
+def bounded(value: int, low: int, high: int) -> int:
     if not low <= value <= high:
         raise failure(errno.EINVAL)
     return value
@@ -215,7 +220,7 @@ def _put_low_water(sock: Socket, value: int) -> None:
 def _put_hops(low: int) -> Setter:
     def put(sock: Socket, value: int) -> None:
         default = sock.sockets.options.ttl
-        change(sock, ttl=default if value == -1 else _bounded(value, low, 255))
+        change(sock, ttl=default if value == -1 else bounded(value, low, 255))
 
     return put
 
@@ -229,7 +234,7 @@ def _put_type_of_service(sock: Socket, value: int) -> None:
 
 
 def _put_traffic_class(sock: Socket, value: int) -> None:
-    change(sock, dscp=_bounded(max(value, 0) if value >= -1 else value, 0, 255) >> 2)
+    change(sock, dscp=bounded(max(value, 0) if value >= -1 else value, 0, 255) >> 2)
 
 
 def _get_mtu(sock: Socket) -> int:
@@ -245,7 +250,7 @@ def _get_mtu_discovery(sock: Socket) -> int:
 
 def _put_mtu_discovery(sock: Socket, value: int) -> None:
     # Packets always say that they must not be fragmented, and that is what these two mean to TCP.
-    if _bounded(value, c.IP_PMTUDISC_DONT, IP_PMTUDISC_OMIT) not in (c.IP_PMTUDISC_WANT, c.IP_PMTUDISC_DO):
+    if bounded(value, c.IP_PMTUDISC_DONT, IP_PMTUDISC_OMIT) not in (c.IP_PMTUDISC_WANT, c.IP_PMTUDISC_DO):
         raise failure(errno.ENOPROTOOPT)
 
 
@@ -272,7 +277,7 @@ def _get_segment(sock: Socket) -> int:
 
 
 def _put_segment(sock: Socket, value: int) -> None:
-    change(sock, mss=_bounded(value, LEAST_SEGMENT, LARGEST_SEGMENT) if value else None)
+    change(sock, mss=bounded(value, LEAST_SEGMENT, LARGEST_SEGMENT) if value else None)
 
 
 def _get_linger2(sock: Socket) -> int:
@@ -338,7 +343,7 @@ def _get_user_timeout(sock: Socket) -> int:
 
 
 def _put_user_timeout(sock: Socket, value: int) -> None:
-    change(sock, user_timeout=_bounded(value, 0, INT_MAX) / 1000 or None)
+    change(sock, user_timeout=bounded(value, 0, INT_MAX) / 1000 or None)
 
 
 def _get_unsent_low_water(sock: Socket) -> int:
@@ -354,7 +359,7 @@ def _put_unsent_low_water(sock: Socket, value: int) -> None:
 
 def _put_fastopen(sock: Socket, value: int) -> None:
     _check_unconnected(sock)
-    value = min(_bounded(value, 0, INT_MAX), MAX_BACKLOG)
+    value = min(bounded(value, 0, INT_MAX), MAX_BACKLOG)
     if value:
         change(sock, fastopen=True, fastopen_queue=value)
     else:
@@ -369,12 +374,12 @@ def _get_fastopen(sock: Socket) -> int:
 def _put_fastopen_connect(sock: Socket, value: int) -> None:
     if sock.live is not None or sock.listener is not None:
         raise failure(errno.EINVAL)
-    sock.choices.fastopen_connect = bool(_bounded(value, 0, 1))
+    sock.choices.fastopen_connect = bool(bounded(value, 0, 1))
 
 
 def _put_without_cookie(sock: Socket, value: int) -> None:
     _check_unconnected(sock)
-    change(sock, fastopen_cookies=not _bounded(value, 0, 1))
+    change(sock, fastopen_cookies=not bounded(value, 0, 1))
 
 
 def _put_fastopen_keys(sock: Socket, value: Option) -> None:
@@ -400,7 +405,7 @@ _FACTS: dict[int, Getter] = {
     c.SO_ERROR: _get_error,
 }
 
-SETTINGS: dict[tuple[int, int], Setting] = {
+SETTINGS: Settings = {
     **{(c.SOL_SOCKET, name): Setting(getter) for name, getter in _FACTS.items()},
     (c.SOL_SOCKET, c.SO_REUSEADDR): _switch("reuse_address"),
     (c.SOL_SOCKET, c.SO_REUSEPORT): _switch("reuse_port"),

@@ -43,7 +43,7 @@ class Received(NamedTuple):
     data: bytes
     control: list[Control]
     flags: int  #: MSG_OOB, MSG_TRUNC, MSG_CTRUNC, as recvmsg(2) leaves them in msg_flags
-    address: Address | None  #: always None: a stream tells its peer by `getpeername`
+    address: Address | None  #: of a datagram; None for a stream, which tells its peer by `getpeername`
 
 
 def recv(sock: Socket, size: int, flags: int) -> bytes:

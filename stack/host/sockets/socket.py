@@ -261,6 +261,10 @@ class Socket:
         self.check_open()
         return reading.recvmsg(self, size, control_size, flags)
 
+    def recvfrom(self, size: int, flags: int = 0) -> tuple[bytes, Address | None]:
+        """As `recv`, and who has sent it: None where that is a stream, whose peer `getpeername` tells."""
+        return self.recv(size, flags), None
+
     def recv_waits(self, size: int, flags: int = 0) -> bool:
         """Whether a blocking `recv` of `size` octets would still wait, or be refused only because it is not one.
 
@@ -297,7 +301,7 @@ class Socket:
                 raise failure(errno.ENOTCONN)
             if bits & SENDING:
                 conn.close_write()
-            if self.shut == BOTH:
+            if self.shut == BOTH and (conn.snd.fin_wanted or conn.close_queued):  # not if it was shut before `connect`
                 conn.close_read(self.now)
             self.touch()
 

@@ -8,7 +8,8 @@ from typing import Final
 
 from stack.host.host import Host
 from stack.host.sockets.choices import Choices
-from stack.host.sockets.constants import AF_INET, AF_INET6, IPPROTO_TCP, SOCK_DGRAM, SOCK_STREAM
+from stack.host.sockets.constants import AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP, SOCK_DGRAM, SOCK_STREAM
+from stack.host.sockets.datagrams import DatagramSocket
 from stack.host.sockets.failures import failure
 from stack.host.sockets.socket import Socket
 from stack.wire.units import Time
@@ -33,8 +34,8 @@ class Sockets:
     def socket(self, family: int = AF_INET, type: int = SOCK_STREAM, protocol: int = 0) -> Socket:
         """A new socket, as socket(2). AF_INET6 takes IPv4-mapped addresses too, unless IPV6_V6ONLY.
 
-        `OSError`: EAFNOSUPPORT for another family, EPROTONOSUPPORT for another protocol than TCP, and SOCK_DGRAM;
-        ESOCKTNOSUPPORT for other types, EINVAL for numbers that mean nothing.
+        With SOCK_DGRAM it is a `DatagramSocket`. `OSError`: EAFNOSUPPORT for another family, EPROTONOSUPPORT for
+        another protocol than TCP or UDP, ESOCKTNOSUPPORT for other types, EINVAL for numbers that mean nothing.
         """
         if type not in range(MAX_TYPE + 1):
             raise failure(errno.EINVAL)
@@ -42,6 +43,8 @@ class Sockets:
             raise failure(errno.EAFNOSUPPORT)
         if protocol not in range(MAX_PROTOCOL + 1):
             raise failure(errno.EINVAL)
+        if type == SOCK_DGRAM and protocol in (0, IPPROTO_UDP):
+            return DatagramSocket(self, family, Choices(self.options))
         if type == SOCK_DGRAM:
             raise failure(errno.EPROTONOSUPPORT)
         if type != SOCK_STREAM:

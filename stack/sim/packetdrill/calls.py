@@ -6,7 +6,7 @@ import errno
 from collections.abc import Callable
 from typing import Final
 
-from stack.host.sockets import AF_INET, AF_INET6, SIOCINQ, SO_LINGER, SOCK_STREAM, SOL_SOCKET, Socket
+from stack.host.sockets import AF_INET, AF_INET6, SIOCINQ, SO_LINGER, SOL_SOCKET, DatagramSocket, Socket
 from stack.sim.packetdrill import polling, transfers
 from stack.sim.packetdrill.expressions import Arguments
 from stack.sim.packetdrill.options import get_option, set_option
@@ -16,7 +16,8 @@ from stack.wire.units import NEVER, SECOND
 
 SOCK_NONBLOCK: Final = SYMBOLS["SOCK_NONBLOCK"]
 SOCK_FLAGS: Final = SOCK_NONBLOCK | SYMBOLS["SOCK_CLOEXEC"]
-OTHER_TYPES: Final = (SYMBOLS["SOCK_DGRAM"], SYMBOLS["SOCK_RAW"], SYMBOLS["SOCK_SEQPACKET"])
+OTHER_TYPES: Final = (SYMBOLS["SOCK_RAW"], SYMBOLS["SOCK_SEQPACKET"])
+OTHER_PROTOCOLS: Final = (SYMBOLS["IPPROTO_SCTP"], 136)  #: And UDP-Lite.
 O_RDWR: Final = SYMBOLS["O_RDWR"]
 O_NONBLOCK: Final = SYMBOLS["O_NONBLOCK"]
 FIONREAD: Final = SYMBOLS["FIONREAD"]
@@ -42,8 +43,8 @@ def socket(process: Process, arguments: Arguments) -> Returned:
     usual = AF_INET6 if process.settings.v6_sockets else AF_INET
     family = usual if arguments.is_open(0) else arguments.number(0)
     kind, protocol = arguments.number(1), arguments.number(2)
-    if kind & ~SOCK_FLAGS in OTHER_TYPES or (kind & ~SOCK_FLAGS == SOCK_STREAM and protocol == SYMBOLS["IPPROTO_SCTP"]):
-        raise arguments.unsupported(arguments[1], "sockets that are not TCP's")
+    if kind & ~SOCK_FLAGS in OTHER_TYPES or protocol in OTHER_PROTOCOLS:
+        raise arguments.unsupported(arguments[1], "sockets that are not TCP's or UDP's")
     made = process.bench.sockets.socket(family, kind & ~SOCK_FLAGS, protocol)
     return Returned(0, File(made, nonblocking=bool(kind & SOCK_NONBLOCK)))
 
@@ -132,6 +133,8 @@ def close(process: Process, arguments: Arguments) -> Steps:
 
 def _linger_time(sock: Socket) -> int:
     """Seconds that close() waits."""
+    if isinstance(sock, DatagramSocket):
+        return 0
     linger = sock.getsockopt(SOL_SOCKET, SO_LINGER)
     return linger[1] if isinstance(linger, tuple) and linger[0] else 0
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from stack.host.sockets import POLLERR, POLLHUP, POLLOUT, Socket
+from stack.host.sockets import POLLERR, POLLHUP, POLLOUT, DatagramSocket, Socket
 
 EPOLLONESHOT: Final = 1 << 30
 EPOLLET: Final = 1 << 31
@@ -45,6 +45,8 @@ class Watch:
         conn = socket.connection
         if conn is not None:
             return conn.rcv.received_bytes, conn.rcv.fin_received, conn.error is not None, conn.connected
+        if isinstance(socket, DatagramSocket):
+            return socket.arrivals, socket.poll() & ~POLLOUT
         return (socket.poll() & ~POLLOUT,)
 
     def observe(self) -> None:

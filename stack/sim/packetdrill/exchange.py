@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from stack.sim.packetdrill.bench import Bench
+from stack.sim.packetdrill.datagrams import Talk, quoted_datagram, udp_packet
 from stack.sim.packetdrill.flows import Flow, Flows, options_in
 from stack.sim.packetdrill.icmp_names import CODES, TYPES, number_of
 from stack.sim.packetdrill.match import (
     continues,
+    datagram_differences,
+    datagram_words,
     differences,
     flow_label_differences,
     ip_differences,
@@ -27,11 +30,11 @@ from stack.sim.packetdrill.packets import (
 )
 from stack.sim.packetdrill.report import Failure
 from stack.sim.packetdrill.settings import Settings
-from stack.sim.packetdrill.syntax import Event, IcmpPacket, IpInfo, Quoted, QuotedProtocol, TcpPacket, Unsupported
+from stack.sim.packetdrill.syntax import Event, IcmpPacket, IpInfo, Packet, Quoted, QuotedProtocol, TcpPacket, UdpPacket
 from stack.sim.packetdrill.timing import Clock, Moment, moment_words
 from stack.tcp.seq import MASK
 from stack.wire.icmp import Icmp
-from stack.wire.ip import PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP
+from stack.wire.ip import PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP
 from stack.wire.units import SECOND, Duration
 
 PATIENCE: Final[Duration] = 2 * SECOND
@@ -84,15 +87,22 @@ class Exchange:
             )
         )
 
+    def inject_udp(self, packet: UdpPacket) -> None:
+        """A datagram of the script reaches the stack."""
+        talk = self._flows.talks.for_packet(packet)
+        hop_limit, traffic_class = packet.ip.ttl or HOP_LIMIT, _traffic_class(packet.ip)
+        self._bench.inject(udp_packet(talk, packet.length, hop_limit=hop_limit, traffic_class=traffic_class))
+
     def inject_icmp(self, event: Event, packet: IcmpPacket) -> None:
         """An ICMP message of the script reaches the stack."""
-        flow = self._flows.under_test
+        flow = self._about(packet)
         if flow is None:
             raise Failure(event.place, "there is no connection that this could be about")
         kind, code = self._icmp_numbers(event, packet)
         is_echo = packet.type.startswith("echo")
-        quoted = packet.quoted or (None if is_echo else Quoted(QuotedProtocol.TCP, 0, 0))
-        payload = b"" if quoted is None else self._quoted(event, quoted, flow)
+        usual = QuotedProtocol.TCP if isinstance(flow, Flow) else QuotedProtocol.UDP
+        quoted = packet.quoted or (None if is_echo else Quoted(usual, 0, 0))
+        payload = b"" if quoted is None else self._quoted(quoted, flow)
         rest = packet.mtu or 0
         if packet.identifier is not None:
             rest = packet.identifier << 16
@@ -102,12 +112,21 @@ class Exchange:
         source, target = flow.remote[0], flow.local[0]
         self._bench.inject(icmp_packet(source, target, message, hop_limit=hop_limit, traffic_class=traffic_class))
 
-    def _quoted(self, event: Event, quoted: Quoted, flow: Flow) -> bytes:
+    def _about(self, packet: IcmpPacket) -> Flow | Talk | None:
+        """What a message is about: UDP if it quotes that, or if there are no connections."""
+        flow, talks = self._flows.under_test, self._flows.talks
+        if packet.quoted is None:
+            return talks.under_test() if flow is None and talks else flow
+        return talks.under_test() if packet.quoted.protocol is QuotedProtocol.UDP else flow
+
+    @staticmethod
+    def _quoted(quoted: Quoted, flow: Flow | Talk) -> bytes:
         """What an error quotes: where a script doesn't say, the connection's first segment."""
         if quoted.protocol is QuotedProtocol.RAW:
             return bytes(max(quoted.length - 8, 0))
-        if quoted.protocol is QuotedProtocol.UDP:
-            raise Unsupported(*event.place, "UDP packets")
+        if not isinstance(flow, Flow):
+            rest = quoted_datagram(flow, quoted.length)
+            return quote(flow.local, flow.remote, protocol=PROTO_UDP, rest=rest, length=8 + quoted.length)
         ports = flow.local[1].to_bytes(2, "big") + flow.remote[1].to_bytes(2, "big")
         rest = ports + flow.ack_in(quoted.seq, False).to_bytes(4, "big")
         return quote(flow.local, flow.remote, protocol=PROTO_TCP, rest=rest, length=20 + quoted.length)
@@ -130,10 +149,13 @@ class Exchange:
 
     # From the stack.
 
-    def expect(self, event: Event, packet: TcpPacket | IcmpPacket, moment: Moment, clock: Clock) -> None:
+    def expect(self, event: Event, packet: Packet, moment: Moment, clock: Clock) -> None:
         """The next packet of the connection must be this one; `Failure` if it is not, or does not come."""
         if isinstance(packet, IcmpPacket):
             self._expect_icmp(event, packet, moment, clock)
+            return
+        if isinstance(packet, UdpPacket):
+            self._expect_udp(event, packet, moment, clock)
             return
         flow = self._flow(event, packet)
         flow.on_expected(packet)
@@ -178,7 +200,16 @@ class Exchange:
         if faults:
             raise Failure(event.place, "the stack sent something else", tuple(faults))
 
-    def _next(self, event: Event, flow: Flow | None, moment: Moment) -> Sent:
+    def _expect_udp(self, event: Event, packet: UdpPacket, moment: Moment, clock: Clock) -> None:
+        sent = self._next(event, self._flows.talks.for_packet(packet), moment)
+        faults = datagram_differences(packet, sent)
+        if not clock.is_in_time(moment, sent.time):
+            faults.append(f"time: {moment_words(moment)}")
+        if faults:
+            came = f"came:     {sent.time / SECOND:.6f} {datagram_words(sent)}"
+            raise Failure(event.place, "the stack sent something else", (came, *faults))
+
+    def _next(self, event: Event, flow: Flow | Talk | None, moment: Moment) -> Sent:
         """Take the next packet of a connection (None: the next ICMP message), waiting for it."""
         limit = self._limit(moment)
         if self._peek(flow, moment) is None:
@@ -186,7 +217,7 @@ class Exchange:
             raise Failure(event.place, f"nothing came up to {limit / SECOND:.6f} s", details)
         return self._bench.sent.popleft()
 
-    def _peek(self, flow: Flow | None, moment: Moment) -> Sent | None:
+    def _peek(self, flow: Flow | Talk | None, moment: Moment) -> Sent | None:
         """The next packet of a connection, which stays there. Others before it are thrown away."""
         bench = self._bench
         limit = self._limit(moment)
@@ -211,9 +242,11 @@ class Exchange:
         )
 
 
-def _is_of(sent: Sent, flow: Flow | None) -> bool:
+def _is_of(sent: Sent, flow: Flow | Talk | None) -> bool:
     if flow is None:
         return sent.protocol in (PROTO_ICMP, PROTO_ICMPV6) and sent.message is not None
+    if isinstance(flow, Talk):
+        return flow.matches(sent)
     return sent.protocol == PROTO_TCP and flow.matches(sent)
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 
+from stack.sim.packetdrill.datagrams import Talks
 from stack.sim.packetdrill.packets import ACK, SACK, SYN, TIMESTAMPS, RawOption, Sent, flag_bits, raw_option
 from stack.sim.packetdrill.settings import Settings
 from stack.sim.packetdrill.syntax import Sack, TcpPacket, Timestamps
@@ -176,6 +177,7 @@ class Flows:
         self._flows: list[Flow] = []
         self._next_port = FIRST_PORT
         self.under_test: Flow | None = None
+        self.talks = Talks(settings)  #: Beside them, what UDP sockets do.
 
     def __iter__(self) -> Iterator[Flow]:
         return iter(self._flows)

@@ -51,7 +51,7 @@ from stack.sim.packetdrill.packets import (
     raw_option,
 )
 from stack.sim.packetdrill.settings import Settings
-from stack.sim.packetdrill.syntax import IpInfo, TcpPacket
+from stack.sim.packetdrill.syntax import IpInfo, TcpPacket, UdpPacket
 from stack.tcp.seq import MASK
 from stack.wire.units import Duration
 
@@ -119,6 +119,15 @@ def ip_differences(info: IpInfo, sent: Sent) -> list[str]:
         faults.append(f"tos: expected {info.tos:#04x}, came {sent.traffic_class:#04x}")
     if info.ttl is not None:
         _compare(faults, "ttl", info.ttl, sent.hop_limit)
+    return faults
+
+
+def datagram_differences(packet: UdpPacket, sent: Sent) -> list[str]:
+    """What of a datagram is not as the script has it."""
+    faults = ip_differences(packet.ip, sent)
+    _compare(faults, "length", packet.length, sent.length)
+    if not sent.zeros:
+        faults.append("payload: expected zeros, came something else")
     return faults
 
 
@@ -218,3 +227,8 @@ def packet_words(sent: Sent, flow: Flow | None) -> str:
     if sent.urgent:
         words += f" urg {sent.urgent}"
     return f"{words} <{option_words(options)}>" if options else words
+
+
+def datagram_words(sent: Sent) -> str:
+    """A datagram as a script would write it."""
+    return f"> udp {sent.src_port} > {sent.dst_port} ({sent.length})"

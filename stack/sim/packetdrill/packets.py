@@ -121,8 +121,10 @@ def read(packet: Packet, now: Time) -> list[Sent]:
     elif header.protocol in (PROTO_ICMP, PROTO_ICMPV6):
         sent.message = icmp.decode(packet.frame()[header.start : header.end], header.src, header.dst)
     elif header.protocol == PROTO_UDP:
-        sent.src_port, sent.dst_port, length, _ = _UDP.unpack_from(packet.frame(), header.start)
+        frame = packet.frame()
+        sent.src_port, sent.dst_port, length, _ = _UDP.unpack_from(frame, header.start)
         sent.length = length - _UDP.size
+        sent.zeros = not any(frame[header.start + _UDP.size :])
     size = packet.gso_size
     if not 0 < size < sent.length:
         return [sent]

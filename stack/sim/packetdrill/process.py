@@ -12,7 +12,18 @@ import errno
 from collections.abc import Callable, Generator
 from typing import Final, NamedTuple
 
-from stack.host.sockets import AF_INET, AF_INET6, POLLERR, POLLHUP, POLLOUT, SO_ERROR, SOL_SOCKET, Address, Socket
+from stack.host.sockets import (
+    AF_INET,
+    AF_INET6,
+    POLLERR,
+    POLLHUP,
+    POLLOUT,
+    SO_ERROR,
+    SOL_SOCKET,
+    Address,
+    DatagramSocket,
+    Socket,
+)
 from stack.sim.packetdrill.bench import Bench
 from stack.sim.packetdrill.environment import Environment
 from stack.sim.packetdrill.epoll import Epoll
@@ -73,7 +84,9 @@ class Process:
         """Let a number stand for a new file; accept() alone may give one again that is in use, as in the original."""
         file.hidden = self.files.get(fd)
         self.files[fd] = file
-        if file.socket is not None and not file.was_accepted:
+        if isinstance(file.socket, DatagramSocket):
+            self.flows.talks.on_socket(fd, file.socket)
+        elif file.socket is not None and not file.was_accepted:
             self.flows.on_socket(fd)
 
     def close(self, fd: int) -> None:
@@ -113,9 +126,13 @@ class Process:
         return self._address(arguments, part, self.settings.local, self.settings.bind_port)
 
     def connecting(self, arguments: Arguments, part: Expression) -> Address | None:
-        """The address that a call is about to connect to, None for AF_UNSPEC; the flows are told."""
+        """The address that a call is about to connect or send to, None for AF_UNSPEC; the flows are told."""
         address = self._address(arguments, part, self.settings.remote, self.settings.connect_port)
-        self.flows.on_connect(arguments.number(0), None if address is None else endpoint(address))
+        fd, remote = arguments.number(0), None if address is None else endpoint(address)
+        if isinstance(self.socket_of(fd), DatagramSocket):
+            self.flows.talks.on_target(fd, remote)
+        else:
+            self.flows.on_connect(fd, remote)
         return address
 
     def _address(self, arguments: Arguments, part: Expression, address: bytes, port: int) -> Address | None:

@@ -49,6 +49,7 @@ from stack.sim.packetdrill.syntax import (
     Script,
     ScriptError,
     TcpPacket,
+    UdpPacket,
     Unsupported,
 )
 from stack.sim.packetdrill.timing import Clock, Moment
@@ -168,7 +169,7 @@ class Run:
 
     def _one(self, event: Event, moment: Moment) -> None:
         action = event.action
-        if isinstance(action, TcpPacket | IcmpPacket) and action.direction is Direction.OUT:
+        if isinstance(action, TcpPacket | UdpPacket | IcmpPacket) and action.direction is Direction.OUT:
             self.exchange.expect(event, action, moment, self.clock)
             return
         if isinstance(action, Call):
@@ -177,14 +178,14 @@ class Run:
         self._wait(moment, event)
         if isinstance(action, TcpPacket):
             self.exchange.inject(event, action)
+        elif isinstance(action, UdpPacket):
+            self.exchange.inject_udp(action)
         elif isinstance(action, IcmpPacket):
             self.exchange.inject_icmp(event, action)
         elif isinstance(action, Command):
             self._command(event, action)
-        elif isinstance(action, Code):
-            self._code(event, action)
         else:
-            raise Unsupported(*event.place, "UDP packets")
+            self._code(event, action)
 
     def _wait(self, moment: Moment, event: Event) -> None:
         """Let time pass until an event is due; it must not be late."""

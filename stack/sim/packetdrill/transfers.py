@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import Final
 
-from stack.host.sockets import MSG_DONTWAIT, MSG_FASTOPEN, MSG_WAITALL, POLLIN, POLLOUT, Address, Socket
+from stack.host.sockets import MSG_DONTWAIT, MSG_FASTOPEN, MSG_WAITALL, POLLIN, POLLOUT, Address, DatagramSocket, Socket
 from stack.sim.packetdrill.expressions import Arguments
 from stack.sim.packetdrill.process import ENDED, File, Process, Returned, Steps, connected
 from stack.sim.packetdrill.symbols import SYMBOLS
@@ -83,6 +83,8 @@ def _receive(process: Process, arguments: Arguments, size: int, flags: int, *, h
     if not has_buffer and arguments.is_null(1) and socket.poll() & POLLIN and size:
         raise OSError(errno.EFAULT, "no buffer")
     may_block = _may_block(file, flags)
+    if isinstance(socket, DatagramSocket):
+        flags &= ~MSG_WAITALL  # one call, one datagram
     received = 0
     while True:
         try:
@@ -195,6 +197,8 @@ def _zeros(arguments: Arguments, part: Expression, size: int) -> memoryview:
 def _send(process: Process, arguments: Arguments, data: memoryview, flags: int, address: Address | None) -> Steps:
     file, socket = process.socket(arguments)
     _refuse(arguments, flags)
+    if isinstance(socket, DatagramSocket):
+        return (yield from _send_datagram(socket, data, flags, address, _may_block(file, flags)))
     if flags & MSG_FASTOPEN and not process.environment.fastopen & FASTOPEN_CLIENT:
         raise OSError(errno.EOPNOTSUPP, "Fast Open is off")
     may_block = _may_block(file, flags)
@@ -227,6 +231,18 @@ def _send(process: Process, arguments: Arguments, data: memoryview, flags: int, 
                 raise
             break
     return Returned(sent)
+
+
+def _send_datagram(
+    socket: DatagramSocket, data: memoryview, flags: int, address: Address | None, may_block: bool
+) -> Steps:
+    while True:
+        try:
+            return Returned(socket.sendto(data, flags, address))
+        except BlockingIOError:
+            if not may_block:
+                raise
+        yield NEVER
 
 
 def _is_opening(socket: Socket) -> bool:

@@ -9,6 +9,7 @@ from stack.socket import (
     MSG_OOB,
     POLLERR,
     POLLOUT,
+    POLLRDHUP,
     SHUT_RD,
     SHUT_WR,
     SIOCATMARK,
@@ -147,6 +148,29 @@ def disconnect_ends_an_attempt(m: Machine) -> None:
     client.connect(m.server.at(m.listening()))
     client.wait(POLLOUT)
     client.error()
+
+
+@script
+def shutdown_before_the_attempt(m: Machine) -> None:
+    """It is refused and remembered. The FIN waits for close(2), or for another SHUT_WR."""
+    for last in (SHUT_RD, SHUT_WR):
+        client = m.client.socket()
+        client.shutdown(SHUT_WR)
+        listener = m.listening()
+        client.connect(m.server.at(listener))
+        child = listener.accept()
+        client.send(b"x")
+        client.poll()
+        client.shutdown(last)
+        if last == SHUT_RD:
+            child.recv()
+            child.send(b"hello")
+            client.wait_queue(SIOCINQ, 5)
+            client.recv()
+            client.poll()
+        client.close()
+        child.wait(POLLRDHUP)
+        child.recv()
 
 
 @script

@@ -81,6 +81,15 @@ def test_a_listener_without_a_binding_respects_those_who_have_one() -> None:
     it.listen(80)
 
 
+@pytest.mark.parametrize("options", [ALONE, REUSE])
+def test_port_that_is_chosen_for_a_listener_is_not_bound(options: TcpOptions) -> None:
+    """Two hosts with the same secret choose the same ports."""
+    first = host().listen(0).port
+    it = host()
+    it.bind(first, options=options)
+    assert it.listen(0, options=options).port != first
+
+
 def test_a_binding_comes_to_listen() -> None:
     it = host()
     first, second = it.bind(80, options=REUSE), it.bind(80, options=REUSE)

@@ -18,11 +18,13 @@ from stack.sim.packetdrill.syntax import (
     IpInfo,
     Mss,
     Nop,
+    Ports,
     Sack,
     Script,
     TcpOption,
     TcpPacket,
     Timestamps,
+    UdpPacket,
     When,
     WhenKind,
     WindowScale,
@@ -47,12 +49,16 @@ def alterations(script: Script) -> Iterator[tuple[str, Event, Script]]:
 
 def _of_event(event: Event) -> Iterator[tuple[str, Event]]:
     action = event.action
-    if isinstance(action, TcpPacket | IcmpPacket) and action.direction is Direction.OUT:
+    if isinstance(action, TcpPacket | UdpPacket | IcmpPacket) and action.direction is Direction.OUT:
         if event.when.kind is not WhenKind.ANY:
             yield "time", replace(event, when=_later(event.when))
         if isinstance(action, TcpPacket):
             for what, packet in _of_packet(action):
                 yield what, replace(event, action=packet)
+        elif isinstance(action, UdpPacket):
+            yield "length", replace(event, action=replace(action, length=action.length + 1))
+            yield "congestion", replace(event, action=replace(action, ip=IpInfo(ecn="ce")))
+            yield "ports", replace(event, action=replace(action, ports=Ports(1, 2)))
     elif isinstance(action, Call):
         for what, call in _of_call(action):
             yield what, replace(event, action=call)

@@ -9,7 +9,7 @@ import pytest
 from stack.sim.packetdrill import run_script
 from stack.sim.packetdrill.parse import parse
 from stack.sim.packetdrill.profiles import PROFILES
-from tests.sim.packetdrill.scripts import CLIENT, SERVER, fails, passes, unsupported
+from tests.sim.packetdrill.scripts import CLIENT, SERVER, fails, passes
 
 CONVERSATION = (
     SERVER
@@ -286,7 +286,6 @@ def test_a_segment_of_no_connection_is_answered_with_a_reset() -> None:
 def test_something_else_than_packets_of_a_connection_is_said_clearly() -> None:
     fails("0 > . 1:1(0) ack 1\n", "there is no connection that this packet could be of", line=1)
     fails(CLIENT + "+0 > P. 1:11(10) ack 1\n", "nothing came up to 2.100000 s", "due at 0.100000 s", line=7)
-    unsupported("0 < udp (10)\n", "UDP packets", line=1)
 
 
 # ICMP.

@@ -215,7 +215,8 @@ def test_addresses_may_be_written_out() -> None:
     ("call", "words"),
     [
         ("splice(3, 0, 4, 0, 10, 0) = 10", "the call splice()"),
-        ("socket(..., SOCK_DGRAM, IPPROTO_UDP) = 5", "sockets that are not TCP's"),
+        ("socket(..., SOCK_RAW, IPPROTO_UDP) = 5", "sockets that are not TCP's or UDP's"),
+        ("socket(..., SOCK_DGRAM, IPPROTO_SCTP) = 5", "sockets that are not TCP's or UDP's"),
         ("send(4, ..., 10, MSG_ZEROCOPY) = 10", "MSG_ZEROCOPY"),
         ("recv(4, ..., 10, MSG_ERRQUEUE) = 10", "the error queue"),
         ("fcntl(4, F_DUPFD, 0) = 5", "fcntl() other than of flags"),

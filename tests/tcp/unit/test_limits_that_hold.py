@@ -21,7 +21,7 @@ from tests.tcp.unit.test_receiver import receiver, text
         ("keepalive_probes", 1, 1000),
         ("connect_timeout", 0.001, 1e6),
         ("syn_retries", 0, 100),
-        ("user_timeout", 0.001, 1e6),
+        ("user_timeout", 0.001, 1e7),
         ("r2", 1, 1e6),
         ("fin_wait_2_timeout", 0.001, 1e6),
         ("msl", 0, 1e4),
