@@ -61,7 +61,7 @@ async def download(lab: Lab, family: int) -> list[int]:
 
 
 @FAMILIES
-@on_a_wire()
+@on_a_wire(offload=True)
 async def test_super_frames_come_and_nothing_is_wrong_with_them(lab: Lab, family: int) -> None:
     lengths = await download(lab, family)
     assert max(lengths) > 20_000
@@ -105,7 +105,7 @@ async def test_an_upload_is_the_same_with_and_without(tmp_path: Path, family: in
 
 @FAMILIES
 @WIRES
-@on_a_wire()
+@on_a_wire(offload=True)
 async def test_we_upload_to_a_far_kernel(lab: Lab, family: int, wire: str) -> None:
     data = content(SIZE)
     with far_network(wire) as far:
@@ -123,7 +123,7 @@ async def test_we_upload_to_a_far_kernel(lab: Lab, family: int, wire: str) -> No
 
 @FAMILIES
 @WIRES
-@on_a_wire(allow=REORDERED)
+@on_a_wire(allow=REORDERED, offload=True)
 async def test_a_far_kernel_uploads_to_us(lab: Lab, family: int, wire: str) -> None:
     """Over a cut wire plain packets come, whose checksum nobody has looked at; over a whole one, super-frames."""
     with far_network(wire) as far:
