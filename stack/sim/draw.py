@@ -284,7 +284,7 @@ def _talks(
 def _segment(sender: int, mtus: tuple[int, int], options: tuple[TcpOptions, TcpOptions]) -> int:
     """The least octets that the segments of one direction have in the mean, whatever else happens."""
     receiver = options[1 - sender]
-    mss = min(min(mtus) - 72, receiver.mss if receiver.mss is not None else 65_535)
+    mss = min(min(mtus) - 72, receiver.mss or 65_535, options[sender].mss or 65_535)
     return max(min(mss, receiver.receive_window // 2, options[sender].send_buffer), 1)
 
 
