@@ -109,6 +109,10 @@ class TcpOptions:
         if self.receive_lowat > self.receive_buffer:
             raise ValueError("receive_lowat must not exceed receive_buffer")
 
+    def __hash__(self) -> int:
+        """For every SYN the listener's options are looked up in a table: a few fields tell most of them apart."""
+        return hash((self.mss, self.receive_buffer, self.receive_window, self.send_space, self.nodelay, self.ecn))
+
     def first_window(self, segment: int) -> int:
         """The receive buffer to begin with, for a peer whose segments have so many octets.
 

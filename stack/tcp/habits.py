@@ -93,10 +93,6 @@ class Habits:
     #: comes sooner after a round trip than a delayed ACK may.
     rounds_rto_up: bool = False
 
-    def __hash__(self) -> int:
-        """For every SYN the listener's options are looked up in a table, and these among them: a few fields will do."""
-        return hash((self.least_probe_wait, self.even_syns, self.spare_buffer))
-
 
 RFC: Final = Habits()
 
