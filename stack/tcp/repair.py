@@ -9,7 +9,7 @@ Where the peer reports what it holds, RACK finds the losses, and a tail loss pro
 duplicate ACKs and partial ACKs tell (RFC 5681, RFC 6582), and the first two duplicates let new data out (RFC 3042).
 
 A recovery may turn out to have been for nothing: the segment was only late. Then the window is given back, and what
-counted as lost counts as in flight again. Three things tell:
+counted as lost counts as in flight again. Three things tell (see `stack.tcp.undo`):
 
     timestamps   the first ACK of what was sent again echoes the original (Eifel, RFC 3522)
     D-SACK       everything that was sent again had arrived already (RFC 2883, RFC 3708)
@@ -30,6 +30,7 @@ from stack.tcp.recovery import ACKED, OUT, SACKED, Recovery, Sent
 from stack.tcp.rtt import RttEstimator
 from stack.tcp.timestamps import TICK
 from stack.tcp.tlp import TailLossProbe
+from stack.tcp.undo import Undo
 from stack.wire.units import NEVER, Duration, Time
 
 OPEN: Final = 0
@@ -37,9 +38,6 @@ RECOVERY: Final = 1
 LOSS: Final = 2
 
 F_RTO_SEGMENTS: Final = 2  #: New segments that ask whether a time-out was needed (RFC 5682 2.1, step 2b).
-
-
-_NOTHING_RESENT: dict[int, tuple[int, int]] = {}  # never added to: each repair gets a table of its own
 
 
 class AckNews:
@@ -75,23 +73,15 @@ class Repair:
     """Finds losses and steers the congestion window through their repair."""
 
     __slots__ = (
-        "_dsacks_missing",
         "_f_rto",
-        "_first_resent",
-        "_first_resent_tick",
         "_flight_at_first",
         "_inflation",
         "_marks_count_from",
         "_no_duplicates_below",
         "_prr",
-        "_resent",
         "_resent_at",
         "_timed_out_una",
-        "_undo_cwnd",
-        "_undo_recovery",
-        "_undo_ssthresh",
-        "_undo_una",
-        "_undo_until",
+        "_undo",
         "congestion",
         "delivered_segments",
         "dupacks",
@@ -145,16 +135,8 @@ class Repair:
         self._timed_out_una = -1
         self._no_duplicates_below = 0  # RFC 6582 3.2, step 2: our own retransmissions cause duplicates below that
         self._flight_at_first = 0  # FlightSize when the first duplicate came
-        self._undo_una = -1  # SND.UNA when the latest repair began; -1: it can't be undone any more
-        self._undo_cwnd = 0
-        self._undo_ssthresh = 0
-        self._undo_recovery = False  # whether it was a fast recovery, and not a time-out
-        self._undo_until = 0  # SND.NXT when the repair was over: an ACK beyond it says no more about the repair
-        self._resent = _NOTHING_RESENT  # what `_dsacks_missing` counts: start, end and how often
-        self._dsacks_missing = 0  # octets sent again, less those that the peer says it had
+        self._undo: Undo | None = None  # what to go back to if the latest repair was for nothing
         self._resent_at: Time = 0  # when something was sent again last
-        self._first_resent = -1  # what this repair sent again first, and in which tick of our clock; -1: nothing yet
-        self._first_resent_tick = -1
         self.reduced = False  # the window was; ECN tells the peer with the next new data (RFC 3168 6.1.2)
         self.delivered_segments = 0
         self.recoveries = 0
@@ -184,8 +166,7 @@ class Repair:
         self.congestion.on_mss(mss)
         if shorter and self.records.mark_too_long():
             self.force = True
-            self._undo_una = -1  # the window of before was one of longer segments
-            self._resent = _NOTHING_RESENT
+            self._undo = None  # the window of before was one of longer segments
             self._no_duplicates_below = nxt + 1  # shorter ones have passed, and their duplicates say nothing new
             if self.tlp is not None:
                 self.tlp.end = -1
@@ -206,23 +187,8 @@ class Repair:
         self.force = False
         if self._prr is not None:
             self._prr.on_sent(record.size)
-        if self._undo_una >= 0:
-            self._dsacks_missing += record.size
-            self._note_resent(record)
-            if self._first_resent_tick < 0:
-                self._first_resent = record.start
-                self._first_resent_tick = now // TICK
-
-    def _note_resent(self, record: Sent) -> None:
-        """Each segment of it by itself: so the peer reports what it has twice."""
-        start = record.start
-        while start < record.end:
-            end = start + self.mss
-            if end + (record.end > self.records.fin) >= record.end:
-                end = record.end
-            _, times = self._resent.get(start, (0, 0))
-            self._resent[start] = end, times + 1
-            start = end
+        if self._undo is not None and self._undo.una >= 0:
+            self._undo.on_resent(record, self.records, self.mss, now)
 
     # RFC3042-01, RFC5681-01, RFC5681-20, RFC5681-21, RFC5681-25, RFC6675-12
     @property
@@ -278,11 +244,10 @@ class Repair:
             self.dupacks += 1
             if self.dupacks == 1:
                 self._flight_at_first = max(flight, self.flight_sent)
-        if acked and self.phase == OPEN and news.ack > self._undo_until:
-            self._undo_una = -1
-            self._resent = _NOTHING_RESENT
-        if self._is_spurious(news, delivered):
-            self._undo(news, now)
+        if acked and self._undo is not None and self.phase == OPEN and news.ack > self._undo.until:
+            self._undo = None
+        if self._undo is not None and self._is_spurious(self._undo, news, delivered):
+            self._go_back(self._undo, news, now)
         recovered = self.phase == RECOVERY and news.ack >= self.recover
         if self.phase != OPEN and news.ack >= self.recover:
             self._end(news, now)
@@ -301,30 +266,16 @@ class Repair:
         first = news.blocks[0]
         if first[1] <= news.ack or (len(news.blocks) > 1 and _within(first, news.blocks[1])):
             dsack = first  # RFC 2883 4: below the ACK, or within the next block
-            self._take_back(*first)
-            if self.rack is not None:
-                self.rack.on_dsack(news.ack, news.nxt)
+            undo, rack = self._undo, self.rack
+            if undo is not None and undo.take_back(*first) and undo.of_recovery and rack is not None:
+                # It arrived after something that had been sent later, or RACK would not have believed it lost.
+                rack.reordering_seen = True
+            if rack is not None:
+                rack.on_dsack(news.ack, news.nxt)
         for left, right in sorted(news.blocks):  # or RACK would take the order of the report for reordering
             if news.ack <= left < right <= news.nxt:  # others report what was never sent, or nothing
                 delivered.extend(self.records.on_sack(left, right))
         return dsack
-
-    def _take_back(self, left: int, right: int) -> None:
-        """The peer has [left, right) twice. What of it was not sent again, the network has doubled (RFC 3708 3)."""
-        start = left
-        if start in self._resent and self._undo_recovery and self.rack is not None:
-            # It arrived after something that had been sent later, or RACK would not have believed it lost.
-            self.rack.reordering_seen = True
-        while start in self._resent:
-            end, times = self._resent[start]
-            if end > right:
-                break
-            if times > 1:
-                self._resent[start] = end, times - 1
-            else:
-                del self._resent[start]
-            self._dsacks_missing -= end - start
-            start = end
 
     # RFC 9293 MUST-18, RFC6298-06, RFC6298-07
     def _measure(self, delivered: list[Sent], news: AckNews, amount: int, now: Time) -> Duration:
@@ -360,18 +311,16 @@ class Repair:
         """The sample by the timestamps option; not below the least, for a tick may be longer than a round trip."""
         return max(news.echoed, self.rtt.minimum) if news.echoed >= 0 else -1
 
-    def _is_spurious(self, news: AckNews, delivered: list[Sent]) -> bool:
+    def _is_spurious(self, undo: Undo, news: AckNews, delivered: list[Sent]) -> bool:
         """Whether this ACK shows that the repair under way, or just over, was for nothing."""
-        if self._undo_una < 0:
+        if undo.una < 0:
             return False
-        if news.ack > max(self._undo_una, news.una):
-            if news.una == self._first_resent and 0 <= news.echo_tick < self._first_resent_tick:
-                # Eifel. It must be what this repair sent again that is acknowledged: an ACK for a retransmission of the
-                # repair before also echoes a tick from before this one, and says nothing about it.
+        if news.ack > max(undo.una, news.una):
+            if undo.answers_original(news.una, news.echo_tick):
                 return True
-            if self.phase == RECOVERY and self._first_resent_tick < 0:
+            if self.phase == RECOVERY and not undo.has_resent:
                 return True  # what counted as lost has come before anything was sent again
-        if self._first_resent_tick >= 0 and self._dsacks_missing == 0:
+        if undo.all_came_twice:
             return True
         if not self._f_rto or self.phase != LOSS:
             return False
@@ -393,18 +342,18 @@ class Repair:
             return False  # without reports, what lies behind the repaired hole may have been there for long
         return any(record.transmissions == 1 and record.end <= self.recover for record in delivered)
 
-    def _undo(self, news: AckNews, now: Time) -> None:
+    def _go_back(self, undo: Undo, news: AckNews, now: Time) -> None:
         self.spurious += 1
-        self._undo_until = news.nxt
+        undo.until = news.nxt
+        undo.una = -1
         if self.phase == RECOVERY and self.rack is not None:
             self.rack.reordering_seen = True  # whatever told us: something came later than the window allows for
             self.rack.on_dsack(news.ack, news.nxt)
         elif self.phase == LOSS:
             self.rtt.on_spurious(now - self._resent_at)
-        self.congestion.on_undo(self._undo_cwnd, self._undo_ssthresh, now)
+        self.congestion.on_undo(undo.cwnd, undo.ssthresh, now)
         self.records.forgive_lost()
         self._forget_repair()
-        self._undo_una = -1
 
     # RFC6675-10, RFC6675-11
     def _end(self, news: AckNews, now: Time) -> None:
@@ -416,7 +365,8 @@ class Repair:
         if self.rack is not None:
             self.rack.on_recovered()
         # What was sent again last is reported after a round trip, or later, if the network has reordered that as well.
-        self._undo_until = 2 * news.nxt - news.ack
+        if self._undo is not None:
+            self._undo.until = 2 * news.nxt - news.ack
         self._forget_repair()
 
     def _forget_repair(self) -> None:
@@ -463,8 +413,8 @@ class Repair:
     # RFC2018-12, RFC5681-22, RFC6582-01, RFC6675-09, RFC9937-01
     def _begin_recovery(self, una: int, nxt: int, amount: int, now: Time) -> None:
         """A loss was found by an ACK that says `amount` octets have arrived."""
-        self._remember(una)
-        self._undo_recovery = True
+        self._undo = Undo(una, self.congestion.cwnd, self.congestion.ssthresh)
+        self._undo.of_recovery = True
         self.phase = RECOVERY
         self.reduced = True
         self.recover = nxt
@@ -488,16 +438,6 @@ class Repair:
     def _used(self, flight: int) -> int:
         """So much of the window counts as used by `flight` octets when it is reduced."""
         return self.congestion.cwnd if self.habits.reduces_unused_window else flight
-
-    def _remember(self, una: int) -> None:
-        """What to go back to if this turns out to be for nothing."""
-        self._undo_una = una
-        self._undo_cwnd = self.congestion.cwnd
-        self._undo_ssthresh = self.congestion.ssthresh
-        self._undo_recovery = False
-        self._resent = {}
-        self._dsacks_missing = 0
-        self._first_resent = self._first_resent_tick = -1
 
     # RFC8985-14
     def _on_probe_answered(self, news: AckNews, *, dsack: bool, moved: bool, amount: int, now: Time) -> None:
@@ -571,7 +511,8 @@ class Repair:
             return False
         least = self.congestion.cwnd <= self.mss
         self.congestion.on_ecn(self._used(max(nxt - una, self.flight_sent)), now)
-        self._undo_una = -1
+        if self._undo is not None:
+            self._undo.una = -1
         return least
 
     # RFC3168-07, RFC9438-07
@@ -605,8 +546,8 @@ class Repair:
             self.reduced = True
             if self.phase == RECOVERY:
                 self.congestion.cwnd = self.congestion.ssthresh  # where it was to end: what PRR lets out says nothing
-            if fresh and (self.phase != RECOVERY or self._undo_una < 0):
-                self._remember(una)
+            if fresh and (self.phase != RECOVERY or self._undo is None or self._undo.una < 0):
+                self._undo = Undo(una, self.congestion.cwnd, self.congestion.ssthresh)
             # What is believed lost is in flight no more: the window bounds what is (RFC 5681 3.1, RFC 9438 4.6).
             self.congestion.on_timeout(self._used(min(nxt - una, self.congestion.cwnd)), fresh, now)
         if self.rack is not None:

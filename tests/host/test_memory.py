@@ -16,7 +16,7 @@ import trio
 from stack.link.memory import memory_links
 from stack.runtime.open import open_host
 from stack.runtime.stream import TcpStream
-from stack.tcp import receiver, recovery, repair
+from stack.tcp import receiver, recovery
 from stack.tcp.config import TcpOptions
 from stack.tcp.state import CLOSED, TIME_WAIT
 from stack.wire.segment import ACK, FIN, PSH
@@ -201,7 +201,7 @@ def test_bulk_transfer_with_losses_leaves_no_cycles(congestion: str) -> None:
         transfer(5000)
     assert crowd.host.connections() == []
     # What all connections share for want of anything of their own has stayed empty.
-    assert [len(shared) for shared in (recovery._NOTHING, repair._NOTHING_RESENT, receiver._NONE_OWED)] == [0, 0, 0]
+    assert [len(shared) for shared in (recovery._NOTHING, receiver._NONE_OWED)] == [0, 0]
 
 
 async def test_streams_leave_no_cycles(autojump_clock: trio.testing.MockClock) -> None:

@@ -390,7 +390,8 @@ def test_reports_of_single_octets_do_not_fill_the_memory_of_what_was_sent_again(
     for octet in range(1, 3000):
         acknowledge(snd, 1, SECOND, (octet, octet + 1), (1, 60_001))
         snd.repair.records.forget_sacks()
-    assert len(snd.repair._resent) <= 60
+    assert snd.repair._undo is not None
+    assert len(snd.repair._undo.resent) <= 60
 
 
 # A time-out and what has not had its time.
