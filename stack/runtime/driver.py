@@ -11,6 +11,11 @@ see when the host wants to be called.
     writer:  wait_writable, or its turn  ->                          settle
     app:     connection.write, read, ... -> host.touch            -> settle
 
+Where a batch wakes tasks that receive, the reader lets them have their turn before it settles: what they send, or the
+window that they open by reading, takes the acknowledgment with it, and one packet goes where two would. (A task that
+computes for long then holds its acknowledgment up, as it holds up everything.) The reader also looks for more before it
+waits, since the answers to what was sent meanwhile may be there, and to look costs less than to wait.
+
 Sending stops when the link would block: that one packet is kept, and the writer waits for the link. It also
 stops when a share has been sent, by whichever tasks, since the reader or the writer had its last turn: nobody
 may send so much in between that the answers overflow the link's queue before they are read. Then the writer
@@ -44,6 +49,7 @@ from stack.wire.units import NEVER, SECOND, Time
 BATCH = 64  #: Packets read before anything is answered; more would only make the answers late.
 CATCH_UP = 256  #: Batches read at most before a deadline counts: more than a TUN device's queue holds.
 SHARE = 64  #: Packets sent between two turns of the reader; it reads as many in one, so it keeps up with the answers.
+TURNS = 2  #: Turns of the reader after which the tasks that it woke have had theirs, in whichever order Trio runs them.
 SUPER = 5  #: How many packets a super-frame counts for: copying it takes as long, and other flows wait meanwhile.
 
 log = logging.getLogger("stack")
@@ -61,6 +67,7 @@ class Driver:
         self._kept: Packet | None = None  # the one that the link would not take
         self._more = trio.Event()  # something is left to send
         self._share = SHARE  # packets that may be sent before the reader or the writer has its next turn
+        self._turns = 0  # of the reader's, until it settles for the tasks that it has woken; 0: nothing is put off
         self._alarm: trio.CancelScope | None = None
         self._due: Time = NEVER  # what the alarm is set to
         self._last: Time = 0
@@ -87,15 +94,33 @@ class Driver:
         self.host.touch(conn, now)
         self.settle(now)
 
+    def touch_after_read(self, conn: Connection, now: Time) -> None:
+        """The same after reading, where the acknowledgment may wait for what the task says to that."""
+        self.host.touch(conn, now)
+        if self._turns:
+            self._look_ahead()
+        else:
+            self.settle(now)
+
     @trio.lowlevel.enable_ki_protection
     def settle(self, now: Time) -> None:
         """Send what is due, wake who is concerned, and set the alarm."""
         if not self.closed and self._kept is None:
             self._send(now)
+        self._wake_tasks()
+        self._look_ahead()
+
+    def _wake_tasks(self) -> bool:
+        """Let those go on whose connections have changed; whether one of them receives, and may answer."""
         woken: list[Any] = self.host.take_woken()
+        may_answer = False
         for changed in woken:
-            if changed.owner is not None:
-                changed.owner.wake()
+            if changed.owner is not None and changed.owner.wake():
+                may_answer = True
+        return may_answer
+
+    def _look_ahead(self) -> None:
+        """Set the alarm, and tell who waits for the host to come to an end."""
         due = self.host.next_timeout()
         if due < self._due:
             self._due = due
@@ -137,7 +162,11 @@ class Driver:
     async def _read_packets(self) -> None:
         try:
             while not self.closed:
-                if self._read_batch():
+                if self._turns:
+                    self._turns -= 1
+                    if not self._turns:
+                        self.settle(self.now())
+                if self._read_batch() or self._turns:
                     await trio.lowlevel.checkpoint()
                 else:
                     await self.link.wait_readable()
@@ -149,7 +178,7 @@ class Driver:
         batch = self.link.read_batch(BATCH)
         if batch:
             self._receive(batch)
-        return len(batch) == BATCH
+        return bool(batch)
 
     def _receive(self, batch: list[Packet]) -> None:
         now = self.now()
@@ -160,7 +189,11 @@ class Driver:
                 receive(packet, now)
             except Exception:  # one bad frame never reaches the nursery
                 log.exception("a packet of %d bytes on %s could not be handled", len(packet), self.link.name)
-        self.settle(now)
+        if self._wake_tasks():
+            self._turns = self._turns or TURNS
+            self._look_ahead()
+        else:
+            self.settle(now)
 
     @trio.lowlevel.enable_ki_protection
     async def _watch_deadlines(self) -> None:
@@ -213,6 +246,7 @@ class Driver:
 
     def _send(self, now: Time) -> None:
         """Pull packets out of the host until it has none, or the link would block, or the share is used up."""
+        self._turns = 0
         poll = self.host.poll_transmit
         try:
             while self._share > 0:

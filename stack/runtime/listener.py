@@ -39,15 +39,22 @@ class TcpListener(trio.abc.Listener[TcpStream]):
     async def accept(self) -> TcpStream:
         """The next connection, as soon as there is one. When cancelled, it stays for the next call."""
         with self._accepting:
-            await trio.lowlevel.checkpoint()
-            while True:
-                if self._closed:
-                    raise trio.ClosedResourceError("this listener was closed")
-                conn = self._listener.accept()
-                if conn is not None:
-                    return TcpStream(conn, self._driver)
+            await trio.lowlevel.checkpoint_if_cancelled()
+            stream = self.accept_nowait()
+            if stream is not None:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+            while stream is None:
                 self._driver.check_open()
                 await self._accepting.wait()
+                stream = self.accept_nowait()
+            return stream
+
+    def accept_nowait(self) -> TcpStream | None:
+        """The next connection, None if there is none yet."""
+        if self._closed:
+            raise trio.ClosedResourceError("this listener was closed")
+        conn = self._listener.accept()
+        return None if conn is None else TcpStream(conn, self._driver)
 
     async def aclose(self) -> None:
         """Stop listening. Connections that nobody has accepted are reset."""
@@ -60,9 +67,10 @@ class TcpListener(trio.abc.Listener[TcpStream]):
             self._driver.settle(now)
         await trio.lowlevel.checkpoint()
 
-    def wake(self) -> None:
-        """There is somebody to accept, or nobody will come any more."""
+    def wake(self) -> bool:
+        """There is somebody to accept, or nobody will come any more. Who accepts has nothing to answer yet."""
         self._accepting.wake()
+        return False
 
     def __repr__(self) -> str:
         return f"<TcpListener {self.address or 'all addresses'} port {self.port}>"

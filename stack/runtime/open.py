@@ -213,10 +213,9 @@ class OpenHost:
         reset unless the handler had closed it. `Cancelled` and other BaseExceptions pass through.
         """
         listeners = await self.open_tcp_listeners(port, host=host, backlog=backlog, options=options)
-        contained = _contained(handler, on_error or _log_error)
         async with trio.open_nursery() as nursery:
             for listener in listeners:
-                nursery.start_soon(_serve, listener, handler_nursery or nursery, contained)
+                nursery.start_soon(_serve, listener, handler_nursery or nursery, handler, on_error or _log_error)
             task_status.started(listeners)
         raise AssertionError("a listener ended without a reason")
 
@@ -357,38 +356,28 @@ def _state_in_words(core: Host, packet: Packet, outgoing: bool) -> str | None:
     return state.ss if state is not None else None
 
 
-async def _serve(listener: TcpListener, nursery: trio.Nursery, handler: Handler) -> NoReturn:
+async def _serve(listener: TcpListener, nursery: trio.Nursery, handler: Handler, on_error: OnError) -> NoReturn:
     """Like trio.serve_listeners, which keeps the last stream alive in a variable until the next one comes."""
     async with listener:
         while True:
-            nursery.start_soon(_handle, await listener.accept(), handler)
+            nursery.start_soon(_handle, await listener.accept(), handler, on_error)
 
 
-async def _handle(stream: TcpStream, handler: Handler) -> None:
+async def _handle(stream: TcpStream, handler: Handler, on_error: OnError) -> None:
+    """One connection, whose exceptions are kept from the server."""
     try:
         await handler(stream)
+    except Exception as error:
+        _end(stream, error, on_error)
+    except BaseExceptionGroup as group:
+        # A nursery of the handler's that was cancelled while a task of it failed: each part goes its own way.
+        errors, rest = group.split(Exception)
+        if isinstance(errors, ExceptionGroup):
+            _end(stream, errors, on_error)
+        if rest is not None:
+            raise rest from None
     finally:
-        await trio.aclose_forcefully(stream)
-
-
-def _contained(handler: Handler, on_error: OnError) -> Handler:
-    """The handler, with its exceptions kept from the server."""
-
-    async def contained(stream: TcpStream) -> None:
-        try:
-            await handler(stream)
-        except Exception as error:
-            _end(stream, error, on_error)
-        except BaseExceptionGroup as group:
-            # A nursery of the handler's that was cancelled while a task of it failed: each part goes its own
-            # way.
-            errors, rest = group.split(Exception)
-            if isinstance(errors, ExceptionGroup):
-                _end(stream, errors, on_error)
-            if rest is not None:
-                raise rest from None
-
-    return contained
+        stream.close()
 
 
 def _end(stream: TcpStream, error: Exception, on_error: OnError) -> None:

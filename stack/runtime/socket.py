@@ -238,10 +238,12 @@ class Socket:
     def _settle(self) -> None:
         self._driver.settle(self._driver.now())
 
-    def wake(self) -> None:
-        """For the driver: the connection or the listener has changed."""
+    def wake(self) -> bool:
+        """For the driver: the connection or the listener has changed. Whether somebody receives now."""
         bits = self.core.poll()
+        receives = False
         if self._receiving.waiting and bits & FOR_READING:
-            self._receiving.wake()
+            receives = self._receiving.wake()
         if self._sending.waiting and bits & FOR_WRITING:
             self._sending.wake()
+        return receives

@@ -26,7 +26,6 @@ from stack.tcp.info import Info
 from stack.tcp.state import State
 from stack.wire.address import format_address
 from stack.wire.packet import Buffer
-from stack.wire.units import Time
 
 RECEIVE_BYTES = 256 << 10  #: What `receive_some` returns at most unless told: it stays in a cache of the processor.
 
@@ -249,9 +248,10 @@ class TcpStream(trio.abc.HalfCloseableStream):
         """
         conn = self._conn
         with self._sending:
+            if conn.connected or conn.finished:
+                await trio.lowlevel.checkpoint()
             while not conn.connected and not conn.finished:
                 await self._sending.wait()
-            await trio.lowlevel.cancel_shielded_checkpoint()
         if not conn.connected:
             raise conn.error or ConnectionAbortedError(errno.ECONNABORTED, "connection aborted")
 
@@ -286,7 +286,7 @@ class TcpStream(trio.abc.HalfCloseableStream):
         if conn.has_text(limit):
             now = self._driver.now()
             data = conn.read(limit, now)
-            self._driver.touch(conn, now)  # reading may open the window
+            self._driver.touch_after_read(conn, now)  # the window may be open again
             return data
         if conn.at_eof:
             return b""
@@ -341,21 +341,25 @@ class TcpStream(trio.abc.HalfCloseableStream):
         than so many seconds, the connection is reset: `trio.BrokenResourceError`. With a linger of 0 it is reset at
         once, and that is no error.
         """
+        lingers = not self._closed and bool(self._conn.options.linger)
+        self.close()
+        if lingers:
+            await self._linger()
+        else:
+            await trio.lowlevel.checkpoint()
+
+    def close(self) -> None:
+        """As `aclose`, in the background in every case; for who can't wait, or has no need to."""
         if not self._closed:
             self._let_go()
             now = self._driver.now()
             self._conn.close(now)
-            if self._conn.options.linger:
-                await self._linger(now)
-                return
             self._driver.touch(self._conn, now)
-        await trio.lowlevel.checkpoint()
 
-    async def _linger(self, now: Time) -> None:
+    async def _linger(self) -> None:
         conn = self._conn
         conn.owner = self
         try:
-            self._driver.touch(conn, now)
             await trio.lowlevel.checkpoint_if_cancelled()
             if not conn.lingers:
                 await trio.lowlevel.cancel_shielded_checkpoint()
@@ -388,11 +392,13 @@ class TcpStream(trio.abc.HalfCloseableStream):
 
     # For the driver.
 
-    def wake(self) -> None:
-        """The connection has changed: let those go on who waited for that."""
+    def wake(self) -> bool:
+        """The connection has changed: let those go on who waited for that. Whether somebody receives now, and may
+        answer."""
         conn = self._conn
+        receives = False
         if self._receiving.waiting and (conn.has_text(self._limit) or conn.at_eof or conn.finished):
-            self._receiving.wake()
+            receives = self._receiving.wake()
         if self._urgent is not None and self._urgent.waiting and self._may_tell_urgent():
             self._urgent.wake()
         if self._trouble is not None and self._trouble.waiting and self._has_trouble():
@@ -401,6 +407,7 @@ class TcpStream(trio.abc.HalfCloseableStream):
             self._closing.wake()
         if self._sending.waiting and self._has_room():
             self._sending.wake()
+        return receives
 
     def _broken(self) -> trio.BrokenResourceError:
         """What to raise for a connection that is over."""

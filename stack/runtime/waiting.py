@@ -45,11 +45,13 @@ class Turn:
         self._task = trio.lowlevel.current_task()
         await trio.lowlevel.wait_task_rescheduled(self._abort)
 
-    def wake(self) -> None:
-        """Let the waiting task go on, if there is one. Never runs it here."""
+    def wake(self) -> bool:
+        """Let the waiting task go on, if there is one: whether there was. Never runs it here."""
         task, self._task = self._task, None
-        if task is not None:
-            trio.lowlevel.reschedule(task)
+        if task is None:
+            return False
+        trio.lowlevel.reschedule(task)
+        return True
 
     def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
         self._task = None

@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from stack.host.trace import TraceEvent
 from stack.link.protocol import Link
@@ -110,8 +111,9 @@ class Lab:
             await self._changed.wait()
 
     async def until_closed(self) -> None:
-        """Wait until no connection is left but in TIME-WAIT."""
+        """Wait until no connection is left but in TIME-WAIT, and the peer has the last ACK."""
         await self.until(lambda: not self.host.connections() and not self.host.core.half_open)
+        await wait_all_tasks_blocked()
 
     def on_segment(self, event: TraceEvent) -> None:
         """Our host's trace."""

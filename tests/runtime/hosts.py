@@ -13,7 +13,9 @@ from stack.link.protocol import Link
 from stack.runtime.open import OpenHost, open_host
 from stack.runtime.stream import TcpStream
 from stack.tcp.config import TcpOptions
+from stack.wire import ip, tcp
 from stack.wire.packet import Packet
+from stack.wire.segment import Segment
 
 CLIENT, SERVER = "10.9.0.1", "10.9.0.2"
 CLIENT6, SERVER6 = "fd00:9::1", "fd00:9::2"
@@ -70,6 +72,13 @@ async def pair(capacity: int = 1000, mtu: int = 1500, **options: Any) -> AsyncIt
         open_host(wires[1], addresses=[SERVER + "/24", SERVER6 + "/64"], options=defaults) as server,
     ):
         yield Pair(client, server, wires)
+
+
+def segment(packet: Packet) -> Segment:
+    """What it carries."""
+    frame = packet.frame()
+    header = ip.decode(frame)
+    return tcp.decode(frame, header.start, header.end)
 
 
 async def read_all(stream: TcpStream) -> bytes:

@@ -14,7 +14,7 @@ from trio.testing import wait_all_tasks_blocked
 from stack.runtime import driver as driver_module
 from stack.tcp.state import State
 from stack.wire.packet import Packet
-from tests.runtime.hosts import pair, read_exactly, until
+from tests.runtime.hosts import SERVER, pair, read_exactly, until
 
 
 async def test_a_link_that_blocks_keeps_its_packet_and_the_order(autojump_clock):
@@ -70,6 +70,69 @@ async def test_many_senders_together_leave_the_reader_its_turn(autojump_clock):
         assert driver_module.SHARE - 10 <= len(hosts.client_wire.sent) - sent <= driver_module.SHARE
         await until(lambda: not any(stream._conn.unacknowledged for stream in streams))
         assert len(hosts.client_wire.sent) - sent == 100
+
+
+async def test_an_answer_takes_the_acknowledgment_with_it(autojump_clock):
+    """Also while the receiver acknowledges at once, and in whichever order Trio runs the reader and the task."""
+    async with pair() as hosts, trio.open_nursery() as nursery:
+        client, server = await hosts.connect()
+
+        async def echo() -> None:
+            while data := await server.receive_some():
+                await server.send_all(data)
+
+        nursery.start_soon(echo)
+        for _ in range(20):
+            await wait_all_tasks_blocked()
+            sent = len(hosts.server_wire.sent)
+            await client.send_all(b"question")
+            assert await read_exactly(client, 8) == b"question"
+            assert len(hosts.server_wire.sent) == sent + 1
+        await client.aclose()
+
+
+async def test_a_task_that_says_nothing_does_not_hold_up_the_acknowledgment(autojump_clock):
+    async with pair() as hosts:
+        client, server = await hosts.connect()
+        await wait_all_tasks_blocked()
+        before = trio.current_time()
+        await client.send_all(b"x")
+        await server.receive_some()
+        await wait_all_tasks_blocked()
+        assert client.info().unacked == 0
+        assert trio.current_time() == before
+
+
+async def test_the_handshake_waits_for_nobody(autojump_clock):
+    """When a stream is there, its last segment has left: the next call may be one that blocks the process."""
+    async with pair() as hosts:
+        [listener] = await hosts.server.open_tcp_listeners(80)
+        await hosts.client.open_tcp_stream(SERVER, 80)
+        assert len(hosts.client_wire.sent) == 2
+        await listener.accept()
+
+
+async def test_nothing_is_put_off_for_long_while_every_batch_wakes_somebody(autojump_clock, monkeypatch):
+    async with pair() as hosts:
+        driver = hosts.server._driver
+        monkeypatch.setattr(driver, "_wake_tasks", lambda: True)  # somebody who has nothing to send
+        really_read = hosts.server_wire.read_batch
+        requests = 0
+        most_put_off = 0
+
+        def read_one(limit: int) -> list[Packet]:
+            nonlocal requests, most_put_off
+            batch: list[Packet] = really_read(min(limit, 1))
+            requests += len(batch)
+            most_put_off = max(most_put_off, requests - len(hosts.server_wire.sent))
+            return batch
+
+        hosts.server_wire.read_batch = read_one
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(hosts.client.ping, SERVER)
+        assert requests == len(hosts.server_wire.sent) == 20
+        assert most_put_off == driver_module.TURNS
 
 
 async def test_deadlines_are_kept_to_the_nanosecond_of_the_core(autojump_clock):

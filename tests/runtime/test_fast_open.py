@@ -6,20 +6,12 @@ from functools import partial
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from stack.tcp.config import TcpOptions
-from stack.wire import ip, tcp
-from stack.wire.packet import Packet
-from stack.wire.segment import Segment
-from tests.runtime.hosts import CLIENT, SERVER, SERVER6, pair, read_all, read_exactly
+from tests.runtime.hosts import CLIENT, SERVER, SERVER6, pair, read_all, read_exactly, segment
 
 FAST = TcpOptions(fastopen=True)
-
-
-def segment(packet: Packet) -> Segment:
-    frame = packet.frame()
-    header = ip.decode(frame)
-    return tcp.decode(frame, header.start, header.end)
 
 
 # RFC7413-07
@@ -47,6 +39,7 @@ async def test_the_answer_may_be_there_with_the_connection(autojump_clock):
     async with pair() as hosts:
         [listener] = await hosts.server.open_tcp_listeners(80, options=FAST)
         await hosts.client.open_tcp_stream(SERVER, 80, early_data=b"x")
+        await wait_all_tasks_blocked()
         hosts.client_wire.sent.clear()
         async with trio.open_nursery() as nursery:
 

@@ -206,7 +206,7 @@ async def test_a_server_that_waits_keeps_no_stream_alive(autojump_clock):
         await nursery.start(hosts.server.serve_tcp, handler, 80)
         client = await hosts.client.open_tcp_stream(SERVER, 80)
         await client.aclose()
-        await until(lambda: hosts.server.connections() == [])
+        await until(lambda: bool(alive) and hosts.server.connections() == [])
         gc.collect()
         assert [reference() for reference in alive] == [None]
         nursery.cancel_scope.cancel()

@@ -343,6 +343,7 @@ async def test_link_that_ends_is_told(autojump_clock, caplog):
         client = hosts.client.socket()
         await listening(hosts)
         await client.connect((SERVER, 80))
+        await wait_all_tasks_blocked()
         hosts.client_wire.link.close()
         hosts.server_wire.link.close()
         with refuses(errno.ECONNABORTED):
@@ -360,6 +361,7 @@ async def test_fast_open(autojump_clock):
             assert await client.sendto(data, MSG_FASTOPEN, (SERVER, 80)) == len(data)
             child, _ = await listener.accept()
             assert await child.recv(100) == data
+            await wait_all_tasks_blocked()
         assert client.info().syn_data
         deferred = hosts.client.socket()
         deferred.setsockopt(IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1)
@@ -368,6 +370,7 @@ async def test_fast_open(autojump_clock):
         assert await deferred.send(b"hello") == 5
         child, _ = await listener.accept()
         assert await child.recv(100) == b"hello"
+        await wait_all_tasks_blocked()
         assert deferred.info().syn_data
 
 

@@ -188,6 +188,7 @@ async def test_half_close_works_in_both_directions(autojump_clock):
         await client.send_eof()
         assert await server.receive_some() == b""
         assert await server.receive_some() == b""
+        await wait_all_tasks_blocked()
         assert (client.state, server.state) == (State.FIN_WAIT_2, State.CLOSE_WAIT)
         with pytest.raises(trio.ClosedResourceError, match="end of file"):
             await client.send_all(b"x")
@@ -250,7 +251,7 @@ async def test_data_after_close_is_answered_with_a_reset(autojump_clock):
 
 async def test_closing_wakes_the_tasks_that_use_the_stream(autojump_clock):
     async with pair() as hosts:
-        for end in (TcpStream.aclose, trio.aclose_forcefully, lambda stream: stream.abort()):
+        for end in (TcpStream.aclose, trio.aclose_forcefully, TcpStream.close, TcpStream.abort):
             client, _ = await hosts.connect(**SMALL)
 
             async def expect_closed(call, *args) -> None:

@@ -252,6 +252,17 @@ async def test_cancelled_while_it_lingers(autojump_clock):
         assert await read_all(server) == bytes(50_000)
 
 
+async def test_close_does_not_linger(autojump_clock):
+    async with pair() as hosts:
+        client, server = await hosts.connect(linger=10.0, receive_window=10_000, receive_buffer=10_000)
+        await client.send_all(bytes(50_000))
+        client.close()
+        client.close()
+        assert client.closed
+        assert client.state is State.FIN_WAIT_1
+        assert await read_all(server) == bytes(50_000)
+
+
 async def test_abort_while_it_lingers(autojump_clock):
     async with pair() as hosts, trio.open_nursery() as nursery:
         client, _ = await hosts.connect(linger=1000.0, receive_window=10_000, receive_buffer=10_000)

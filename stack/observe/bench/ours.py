@@ -95,15 +95,14 @@ async def keep(host: OpenHost, kept: list[TcpStream], *, task_status: trio.TaskS
 
 async def serve(host: OpenHost, handler: Handler, *, task_status: trio.TaskStatus[Any]) -> None:
     """As `serve_tcp`, and that the peer goes away in the midst of it is no error."""
+    await host.serve_tcp(handler, PORT, backlog=BACKLOG, on_error=forgive, task_status=task_status)
 
-    async def forgiving(stream: TcpStream) -> None:
-        try:
-            async with stream:
-                await handler(stream)
-        except* trio.BrokenResourceError:
-            pass
 
-    await host.serve_tcp(forgiving, PORT, backlog=BACKLOG, task_status=task_status)
+def forgive(_stream: TcpStream, error: Exception) -> None:
+    """An error of a handler's is the program's end, unless it only says that the peer has gone."""
+    _gone, rest = error.split(trio.BrokenResourceError) if isinstance(error, ExceptionGroup) else (None, error)
+    if rest is not None and not isinstance(rest, trio.BrokenResourceError):
+        raise rest
 
 
 class Control:
