@@ -93,9 +93,9 @@ def run_doctor(arguments: argparse.Namespace) -> int:
     healthy = all(finding.state != MISSING for finding in findings)
     if arguments.json:
         fields = {"ok": healthy, "compiled": is_compiled(), "findings": [asdict(finding) for finding in findings]}
-        print(json.dumps(fields))
+        print(json.dumps(fields), flush=True)
     else:
-        print("\n".join(lines(findings)))
+        print("\n".join(lines(findings)), flush=True)
     return 0 if healthy else 1
 
 

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from stack.cli.broken_pipe import unread
+
 if TYPE_CHECKING:
     import argparse
 
@@ -31,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(argv)
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:
+        return unread()
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -38,15 +42,13 @@ def _run(argv: Sequence[str] | None) -> int:
     if words and words[0] == "doctor":
         return _doctor(words)
 
-    from stack.cli.terminal import CommandError, report, unread
+    from stack.cli.terminal import CommandError, report
 
     try:
         arguments = build_parser().parse_args(argv)
         status: int = arguments.run(arguments)
     except CommandError as error:
         return report(error)
-    except BrokenPipeError:
-        return unread()
     return status
 
 

@@ -7,7 +7,6 @@ Colour and progress bars appear on terminals only; `NO_COLOR` is honoured.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -25,6 +24,8 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+
+from stack.cli.broken_pipe import unread
 
 SUCCESS, FAILURE, USAGE = 0, 1, 2  #: Exit statuses; a signal's is 128 and its number, as a shell has it.
 WIDTH = 100  #: Columns where the output is no terminal.
@@ -57,8 +58,9 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def print_json(fields: dict[str, Any]) -> None:
-    """One object on a line of its own, at once."""
-    print(json.dumps(fields), flush=True)
+    """One object on a line of its own, at once, and in one piece: other processes may write to the same place."""
+    sys.stdout.write(json.dumps(fields) + "\n")
+    sys.stdout.flush()
 
 
 def report(error: BaseException) -> int:
@@ -110,14 +112,6 @@ def run_plain(command: Callable[[], int]) -> int:
         return command()
     except EXPECTED as error:
         return unread() if isinstance(error, BrokenPipeError) else report(error)
-
-
-def unread() -> int:
-    """Nobody reads our output, which is no news to anybody: throw away what is left of it; returns the exit status."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
-    return 128 + signal.SIGPIPE
 
 
 #: What can go wrong without a fault of ours: the machine, the network, the peer.

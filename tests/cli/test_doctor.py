@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import tomllib
@@ -63,6 +65,16 @@ def test_it_runs_where_no_package_is_installed() -> None:
     assert done.returncode == 1, done.stderr
     assert re.search(r"^missing  package trio +not installed, and 0\.29 or later", done.stdout, re.MULTILINE)
     assert "pip install 'trio>=0.29'" in done.stdout
+
+
+@pytest.mark.parametrize("words", [["doctor"], ["doctor", "--json"], ["--help"]])
+def test_output_that_nobody_reads_is_no_error(words: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-P", "-m", "stack", *words]
+    with open(writing, "wb") as output:
+        ran = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, cwd=CHECKOUT, check=False)
+    assert (ran.returncode, ran.stderr) == (128 + signal.SIGPIPE, "")
 
 
 def test_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
+import sys
 
 import pytest
 import trio
 import trio.testing
 
-from stack.cli.terminal import CommandError, describe, only_error, progress_bar, report, run
+from stack.cli.terminal import CommandError, describe, only_error, print_json, progress_bar, report, run
 
 
 def test_an_error_and_its_remedy(capsys: pytest.CaptureFixture[str]) -> None:
@@ -18,6 +20,16 @@ def test_an_error_and_its_remedy(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err == "error: no [bold]way[/]\n       try\n       another\n"
+
+
+def test_an_object_is_written_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the lines of several workers would mix."""
+    reading, writing = os.pipe2(os.O_DIRECT)  # each write is a packet of its own
+    with os.fdopen(writing, "wb", buffering=0) as raw, io.TextIOWrapper(raw, write_through=True) as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        print_json({"a": 1})
+    assert os.read(reading, 1000) == b'{"a": 1}\n'
+    os.close(reading)
 
 
 def broken(cause: BaseException) -> trio.BrokenResourceError:
