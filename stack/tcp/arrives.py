@@ -449,9 +449,9 @@ def _take_text(conn: Connection, seg: Segment, seq: int, now: Time) -> None:
     before = rcv.nxt
     parts: tuple[Buffer, ...] = seg.parts
     if len(parts) == 1:
-        kept = rcv.on_text(start, memoryview(parts[0])[start - seq : end - seq], now)
+        kept = rcv.on_text(start, memoryview(parts[0])[start - seq : end - seq], now, seg.segments)
     else:
-        kept = rcv.on_text(start, memoryview(seg.payload)[start - seq : end - seq], now)
+        kept = rcv.on_text(start, memoryview(seg.payload)[start - seq : end - seq], now, seg.segments)
     if not kept:
         conn.drop(Drop.OUT_OF_ORDER_LIMIT)
     if conn.ts is None:

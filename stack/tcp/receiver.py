@@ -31,10 +31,12 @@ from stack.tcp.chunks import Held, keep
 from stack.tcp.config import TcpOptions
 from stack.tcp.negotiate import TIMESTAMP_BYTES
 from stack.tcp.reassembly import Reassembly
-from stack.wire.units import Duration, Time
+from stack.wire.units import MS, Duration, Time
 
 QUICK_ACKS: Final = 16  #: Segments acknowledged at once when the peer's window is small; Linux' figure too.
 MAX_DUPLICATE_ACKS = 64  #: Out-of-order arrivals of one batch that get an ACK of their own.
+DUPLICATES_FOR_ONE = 3  #: ACKs for a super-frame out of order: what starts a fast retransmit (RFC 5681 3.2).
+SHORTEST_ROUND: Final = MS  #: No round trip counts for less: to read what came in one batch may take as long.
 NO_FIN: Final = -1
 
 Blocks = tuple[tuple[int, int], ...]
@@ -47,7 +49,9 @@ class Receiver:
 
     __slots__ = (
         "_chunks",
+        "_lags_since",
         "_round_copied",
+        "_round_lagged",
         "_round_started",
         "_rtt_mark",
         "_rtt_started",
@@ -98,6 +102,8 @@ class Receiver:
         self.duplicate_acks: list[Blocks] = _NONE_OWED
         self._round_started: Time = 0
         self._round_copied = 0
+        self._round_lagged: Duration = 0  # for how long of it octets waited to be read
+        self._lags_since: Time = 0
         self.rtt: Duration = -1  # the round trip as seen from here, with the peer's queues in it; -1: not yet
         self._rtt_mark = 0  # when this number arrives, a window has come since `_rtt_started`
         self._rtt_started: Time = 0
@@ -133,13 +139,16 @@ class Receiver:
     # Inputs.
 
     # RFC5681-18
-    def on_text(self, seq: int, data: memoryview, now: Time) -> bool:
-        """Take octets that begin at `seq`, trimmed to the window; false if they could not be kept."""
+    def on_text(self, seq: int, data: memoryview, now: Time, segments: int = 1) -> bool:
+        """Take octets that begin at `seq`, trimmed to the window; false if they could not be kept.
+
+        `segments` is of how many the link has joined them.
+        """
         if not self._round_started:
             self._round_started = now
         end = seq + len(data)
         if seq > self.nxt:
-            return self._on_gap(seq, data)
+            return self._on_gap(seq, data, segments)
         self.duplicate_acks = _NONE_OWED  # what they would report stands in the ACK that follows
         if self.reassembly is not None:
             self.ack_now = True  # fills a gap, or part of one (RFC 5681 4.2)
@@ -215,13 +224,16 @@ class Receiver:
         return True
 
     # RFC 9293 SHLD-31, RFC2018-14
-    def _on_gap(self, seq: int, data: memoryview) -> bool:
+    def _on_gap(self, seq: int, data: memoryview, segments: int) -> bool:
         if self.reassembly is None:
             self.reassembly = Reassembly()
         end = seq + len(data)
         self.duplicate = self.reassembly.overlap(seq, end)
         kept = self.duplicate == (seq, end) or self.reassembly.insert(seq, data)
         self._owe_duplicate()
+        if not self.sack:  # only the number of duplicates tells the peer how much arrives
+            for _ in range(min(segments, DUPLICATES_FOR_ONE) - 1):
+                self._owe_duplicate()
         return kept
 
     # RFC 9293 MAY-13, RFC2018-05, RFC5681-17
@@ -325,16 +337,27 @@ class Receiver:
     def _measure(self, copied: int, now: Time, rtt: Duration) -> None:
         """Dynamic right-sizing: once a round trip, make room for twice what was read in it.
 
-        Not while octets wait to be read: then it is the application that is slow, and more of them would only wait.
+        Not while octets wait to be read: then it is the application that is slow, and more would only wait. What it
+        has read when it has caught up is shared among the round trips for which it lagged.
         """
         self._round_copied += copied
-        if now - self._round_started < max(rtt, self.rtt, 0) or self.buffered:
+        if self.buffered:
+            if not self._lags_since:
+                self._lags_since = now
             return
-        wanted = 2 * self._round_copied + 16 * self.mss
+        if self._lags_since:
+            self._round_lagged += now - self._lags_since
+            self._lags_since = 0
+        round_trip = max(rtt, self.rtt)
+        if now - self._round_started < round_trip:
+            return
+        rounds = max(self._round_lagged // max(round_trip, SHORTEST_ROUND), 1)
+        wanted = 2 * self._round_copied // rounds + 16 * self.mss
         if wanted > self.limit:
             self.limit = max(self.limit, min(wanted, self.max_limit))
         self._round_started = now
         self._round_copied = 0
+        self._round_lagged = 0
 
     # Outputs.
 

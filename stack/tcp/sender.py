@@ -38,8 +38,7 @@ PACING_TICK: Final = 1 * MS  #: What is due within a tick leaves in one burst; t
 SLOW_START_PACE = 200  #: Percent of cwnd / SRTT; Linux' figures, as the next.
 AVOIDANCE_PACE = 120
 BURST: Final = 1 * MS  #: At most so much of the connection's rate leaves at once, as in Linux ...
-LEAST_BURST: Final = 2  #: ... but two segments always ...
-SHORT_PATH: Final = MS // 2  #: ... and all that the windows allow where a round trip is as short as that.
+LEAST_BURST: Final = 2  #: ... but two segments always.
 
 
 class Sender:
@@ -407,8 +406,11 @@ class Sender:
         return size
 
     def _burst_limit(self) -> int:
-        """Octets that may leave at once: what the link cuts, but not more than the path takes without a queue."""
-        if self.rtt.minimum < SHORT_PATH:
+        """Octets that may leave at once: what the link cuts, but not more than the path takes without a queue.
+
+        The rate is that of the smoothed round trip: a slow link nearby takes little as soon as something waits there.
+        """
+        if not self.rtt.srtt:  # the path takes no time, as only simulated ones do
             return self.max_burst
         return max(min(self.max_burst, self.pacing_rate * BURST // SECOND), LEAST_BURST * self.mss)
 

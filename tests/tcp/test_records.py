@@ -5,17 +5,20 @@ from __future__ import annotations
 import pytest
 
 from stack.tcp.config import TcpOptions
+from stack.wire.units import MS
 from tests.support import states
 from tests.support.flight import NEWRENO, PTO, RTT, opened
 from tests.support.peer import Peer
 from tests.support.user import User
 
+SHORT = MS // 5  #: A round trip in which a super-frame leaves in one piece.
 FULL = 10_000  #: What fills the initial window, so that what is written after it waits.
 
 
 def waiting(nodelay: bool = False, max_payload: int = 0) -> tuple[Peer, User]:
     """A connection on which nothing leaves before the peer acknowledges `FULL` octets."""
-    return opened(FULL, options=NEWRENO.replace(nodelay=nodelay), max_payload=max_payload)
+    rtt = SHORT if max_payload else RTT
+    return opened(FULL, options=NEWRENO.replace(nodelay=nodelay), max_payload=max_payload, rtt=rtt)
 
 
 def left(peer: Peer) -> list[tuple[int, int, bool]]:

@@ -204,14 +204,32 @@ def test_a_millisecond_of_the_rate_leaves_at_once(rtt: Duration, cwnd: int, slow
     assert chunks[-1][1] == 1 + cwnd * MSS  # all the same, the window is used
 
 
-def test_limit_of_short_paths() -> None:
-    """Where a round trip is shorter than half a millisecond, all leaves that the windows allow."""
-    short, longer = (sender(65_000, rtt=rtt, cwnd=65 * MSS) for rtt in (500 * US - 1, 500 * US))
-    for snd in (short, longer):
-        snd.congestion.ssthresh = 2 * MSS
-        snd.rtt.srtt = 100 * MS  # with a queue in it
-    assert sizes(sent(short)) == [65_000]
-    assert max(sizes(sent(longer))) == 2000
+@pytest.mark.parametrize("rtt", [0, 1, SHORT, 500 * US])
+def test_all_that_the_windows_allow_leaves_at_once_on_short_paths(rtt: Duration) -> None:
+    snd = sender(65_000, rtt=rtt, cwnd=40 * MSS)
+    snd.congestion.ssthresh = 2 * MSS
+    assert sizes(sent(snd)) == [40_000]
+
+
+def test_little_leaves_at_once_before_a_round_trip_is_known() -> None:
+    snd = sender(65_000)
+    snd.rtt.srtt = -1
+    assert max(sizes(sent(snd))) == 2000
+
+
+def test_a_slow_link_nearby_is_a_long_path() -> None:
+    """Its queue is in the smoothed round trip, though the least one is short."""
+    snd = sender(65_000, rtt=SHORT, cwnd=65 * MSS)
+    snd.congestion.ssthresh = 2 * MSS
+    snd.rtt.srtt = 100 * MS
+    assert snd.rtt.minimum == SHORT
+    assert max(sizes(sent(snd))) == 2000
+
+
+def test_a_rate_of_the_controllers_counts_on_short_paths_too() -> None:
+    snd = sender(65_000, rtt=SHORT, cwnd=20 * MSS)
+    snd.congestion.pacing_rate = 3_700_000  # 3700 octets in a millisecond
+    assert snd.next_chunk(20 * MS) == (1, 3001)
 
 
 def test_limit_counts_octets_of_whole_segments() -> None:

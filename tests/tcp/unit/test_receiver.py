@@ -203,6 +203,37 @@ def test_buffer_does_not_grow_with_a_slow_reader() -> None:
     assert rcv.limit == 64 << 10
 
 
+def test_what_a_reader_took_while_it_lagged_is_not_one_round_trip() -> None:
+    """It is slow for thirty seconds; then the peer pauses, and for once nothing waits."""
+    rcv = receiver(window=64 << 10, limit=6 << 20, shift=7)
+    now, seq = RTT, 1
+    text(rcv, seq, 60 * MSS, now)
+    seq += 60 * MSS
+    for _ in range(3000):
+        text(rcv, seq, MSS, now)
+        seq += MSS
+        rcv.read(MSS, now, RTT)
+        rcv.offer()
+        now += RTT
+    rcv.read(1 << 30, now, RTT)
+    assert not rcv.buffered
+    assert rcv.limit == 64 << 10
+
+
+def test_a_reader_that_seldom_comes_and_takes_all_gets_a_larger_buffer() -> None:
+    """Twenty round trips between two reads, in which the window closes: it is the window that is in the way."""
+    rcv = receiver(window=64 << 10, limit=6 << 20, shift=7)
+    now, seq = RTT, 1
+    for _ in range(20):
+        while rcv.wnd >= MSS:
+            text(rcv, seq, MSS, now)
+            seq += MSS
+        now += 20 * RTT
+        rcv.read(1 << 30, now, RTT)
+        rcv.offer()
+    assert rcv.limit == 6 << 20
+
+
 @pytest.mark.parametrize(("reads", "grows"), [(40 << 10, False), (8 << 10, True)])
 def test_buffer_does_not_grow_for_a_reader_that_lags(reads: int, grows: bool) -> None:
     """One read a round trip takes a part of what has come, and the rest waits; small reads that take all."""
@@ -275,6 +306,14 @@ def test_acks_owed_are_bounded() -> None:
     for index in range(1000):
         text(rcv, 3 + 2 * index, 1)
     assert len(rcv.duplicate_acks) == MAX_DUPLICATE_ACKS
+
+
+@pytest.mark.parametrize(("sack", "segments", "owed"), [(False, 1, 1), (False, 2, 2), (False, 10, 3), (True, 10, 1)])
+def test_a_super_frame_out_of_order_is_as_many_segments(sack: bool, segments: int, owed: int) -> None:
+    """Up to three, which start a fast retransmit (RFC 5681 3.2); with SACK the blocks tell."""
+    rcv = receiver(window=60_000, sack=sack)
+    rcv.on_text(2001, memoryview(bytes(segments * 1000)), 0, segments)
+    assert len(rcv.duplicate_acks) == owed
 
 
 def test_no_blocks_without_sack() -> None:
