@@ -45,6 +45,7 @@ from stack.link.protocol import LinkError
 from stack.link.shared import SharedLink
 from stack.link.tun import TunLink, open_queues
 from stack.runtime.open import open_host
+from stack.wire.packet import Packet
 
 MOST = 64  #: Workers; each costs the supervisor six descriptors, and 1024 is a usual limit.
 DELAYS = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  #: Seconds before a worker is replaced, by how often it failed in a row.
@@ -79,12 +80,13 @@ class Place:
         self._outboxes = [other.outbox for other in others]
         self._line = line
         self._pcap = None if options.pcap is None else capture_path(options.pcap, worker.number, worker.starts)
+        self._listens = trio.Event()
 
     @asynccontextmanager
     async def open_network(self) -> AsyncIterator[Network]:
-        """A host on the queue; it ends, too, when the supervisor does."""
+        """A host on the queue, which is read as soon as it is `serving`; it ends, too, when the supervisor does."""
         options = self.options
-        link = SharedLink(self._queue, self._inbox, self._outboxes)
+        link = _Queue(self._queue, self._inbox, self._outboxes, self._listens)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch, nursery.cancel_scope)
             async with open_host(link, addresses=options.addresses, options=options.tcp, capture=self._pcap) as host:
@@ -93,6 +95,7 @@ class Place:
 
     def serving(self) -> None:
         """To be called when the worker accepts connections."""
+        self._listens.set()
         with contextlib.suppress(OSError):  # the supervisor is gone; the watch will see that
             self._line.send(_SERVING)
 
@@ -102,6 +105,23 @@ class Place:
 
 
 Work = Callable[[Place], Awaitable[int]]
+
+
+class _Queue(SharedLink):
+    """A queue that is read from when its process `listens`: the SYNs that waited in it would be refused before that."""
+
+    def __init__(
+        self, queue: TunLink, inbox: socket.socket, outboxes: list[socket.socket], listens: trio.Event
+    ) -> None:
+        super().__init__(queue, inbox, outboxes)
+        self._listens = listens
+
+    def read_batch(self, limit: int) -> list[Packet]:
+        return super().read_batch(limit) if self._listens.is_set() else []
+
+    async def wait_readable(self) -> None:
+        await self._listens.wait()
+        await super().wait_readable()
 
 
 class Backoff:

@@ -19,6 +19,7 @@ from stack.apps.iperf3 import (
 )
 from stack.apps.iperf3.measurement import MOST_SAMPLES
 from stack.apps.iperf3.protocol import Control, State, make_cookie
+from stack.runtime.stream import TcpStream
 from stack.tcp.config import TcpOptions
 from tests.apps.iperf3_peers import BLOCK, LIMITS, PER_SECOND, RATE, TIMED, Log, Network, begun, world
 from tests.runtime.hosts import SERVER, SERVER6, pair
@@ -278,7 +279,10 @@ async def test_over_sockets_of_the_kernel() -> None:
         ):
             client = Client(partial(trio.open_tcp_stream, "127.0.0.1", port), parameters)
             ours = await client.run()
-            check_agreement(ours, log.all_ended[-1])
+            theirs = log.all_ended[-1]
+            check_agreement(ours, theirs)
+            for flow, other in zip(ours.flows, theirs.flows, strict=True):  # nobody gets more than was sent
+                assert flow.size >= other.size if flow.sending else other.size >= flow.size
             moved = sum(flow.size for flow in ours.flows)
             assert moved >= 20_000_000 if parameters.size else moved > 0
             assert ours.flows[0].remote == ("127.0.0.1", port)
@@ -314,6 +318,51 @@ async def test_over_this_stack(address: str, reverse: bool, autojump_clock: obje
     assert path == 1500
     # All has arrived, so every connection ends with FINs, and none with a reset.
     assert reverse or hosts.client.counters.resets_out == hosts.server.counters.resets_out == 0
+
+
+@pytest.mark.parametrize(
+    ("wanted", "used"),
+    [("reno", "newreno"), ("newreno", "newreno"), ("cubic", "cubic"), ("vegas", "cubic"), ("", "cubic")],
+)
+async def test_the_server_sends_as_the_client_wants_it(wanted: str, used: str, autojump_clock: object) -> None:
+    async with pair() as hosts, trio.open_nursery() as nursery:
+        log = Log()
+        server = Server(observer=log, limits=LIMITS)
+        nursery.start_soon(server.serve, await hosts.server.open_tcp_listeners(5201))
+        parameters = Parameters(time=0, size=100_000, reverse=True, congestion=wanted, tos=0xB8)
+        client = Client(lambda: hosts.client.open_tcp_stream(SERVER, 5201), parameters, limits=LIMITS)
+        ours = await client.run()
+        await server.one_ended.wait()
+        nursery.cancel_scope.cancel()
+    assert ours.remote is not None
+    assert ours.remote.congestion == used
+    [flow] = log.all_ended[0].flows
+    assert isinstance(flow.stream, TcpStream)
+    assert flow.stream._conn.options.dscp == 0xB8 >> 2
+
+
+@pytest.mark.parametrize(("asked", "buffer"), [(0, 6 << 20), (100_000, 100_000), (1, 2048), (1 << 31, 1 << 30)])
+async def test_the_server_has_the_buffers_that_the_client_wants(
+    asked: int, buffer: int, autojump_clock: object
+) -> None:
+    async with pair() as hosts, trio.open_nursery() as nursery:
+        log = Log()
+        server = Server(observer=log, limits=LIMITS)
+        nursery.start_soon(server.serve, await hosts.server.open_tcp_listeners(5201))
+        parameters = Parameters(time=0, size=300_000, window=asked)
+        client = Client(lambda: hosts.client.open_tcp_stream(SERVER, 5201), parameters, limits=LIMITS)
+        await client.run()
+        await server.one_ended.wait()
+        nursery.cancel_scope.cancel()
+    [flow] = log.all_ended[0].flows
+    assert isinstance(flow.stream, TcpStream)
+    assert flow.stream._conn.rcv.max_limit == buffer
+    assert flow.counted == 300_000
+
+
+def test_a_congestion_control_goes_by_the_name_that_linux_has_for_it() -> None:
+    assert Parameters(congestion="newreno").as_json()["congestion"] == "reno"
+    assert Parameters(congestion="cubic").as_json()["congestion"] == "cubic"
 
 
 async def test_a_refusal_is_no_reset(autojump_clock: object) -> None:

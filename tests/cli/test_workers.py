@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -157,6 +158,23 @@ def test_a_worker_that_ends_is_replaced_and_later_each_time(wire: Wire) -> None:
         assert (ended["how"], ended["again"]) == (f"exit status {128 + signal.SIGTERM}", 0.5)
         assert serving["state"] == "serving"
         echo_to_all(wire, server)
+
+
+def test_who_comes_while_a_worker_is_replaced_waits_for_the_replacement(wire: Wire) -> None:
+    with wire.serving("echo", "--workers", "2") as server, contextlib.ExitStack() as opened:
+        pid = server.listening["pids"][1]
+        for again in DELAYS[:2]:
+            os.kill(pid, signal.SIGKILL)
+            assert server.event("worker")["again"] == again
+            sockets = [opened.enter_context(socket.socket()) for _ in range(16)]  # some for either of them
+            for sock in sockets:
+                sock.setblocking(False)
+                assert sock.connect_ex((wire.ours, 7)) == errno.EINPROGRESS
+            pid = server.event("worker")["pid"]
+            for sock in sockets:
+                sock.setblocking(True)
+                sock.sendall(b"hello")  # waits for the connection
+                assert sock.recv(5) == b"hello"
 
 
 def test_for_a_person(wire: Wire, tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ class Flow:
         self.stream = stream
         self.sending = sending
         self.counted = 0  #: bytes moved, ever
+        self.begun = 0  #: bytes of the block that is being sent
         self.size = 0  #: bytes that count; set by `Measurement.finish`
         self.local, self.remote = endpoints(stream)
         info = self.info()
@@ -107,6 +108,10 @@ class Flow:
         info = self.info()
         self._base = self._last = self.counted
         self._retransmits_base = self._retransmits_last = info.total_retrans if info is not None else 0
+
+    def count_begun(self) -> None:
+        """Count the block that is being sent, as nobody knows how much of it the peer will have received."""
+        self.counted, self.begun = self.counted + self.begun, 0
 
     def so_far(self) -> int:
         """Bytes that count."""

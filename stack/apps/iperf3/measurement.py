@@ -30,6 +30,7 @@ import trio
 
 from stack.apps.iperf3.flow import NO_ENDPOINT, Endpoint, Flow, Interval
 from stack.apps.iperf3.protocol import (
+    LINUX_NAMES,
     Code,
     FlowResult,
     GoneError,
@@ -39,8 +40,12 @@ from stack.apps.iperf3.protocol import (
     flow_number,
     make_cookie,
 )
+from stack.tcp.config import TcpOptions
+from stack.tcp.congestion import ALGORITHMS
 
 RECEIVE = 256 * 1024  #: Bytes asked of a stream at a time; what comes stays in the processor's cache.
+OUR_NAMES = {theirs: ours for ours, theirs in LINUX_NAMES.items()}
+LEAST_BUFFER, MOST_BUFFER = 2048, 1 << 30  #: Bytes that a client may ask for, as Linux would have it, or nearly.
 MOST_SAMPLES = 100_000  #: Kept of a test for its report, some 20 MB: 128 flows for 13 minutes, or one for a day.
 
 Task = Callable[[], Awaitable[Any]]
@@ -112,10 +117,26 @@ class Measurement:
         index = len(self.flows)
         flow = Flow(flow_number(index), stream, sending=self.sends(index))
         change = getattr(stream, "set", None)
-        if self.parameters.nodelay and change is not None:
-            change(nodelay=True)
+        if change is not None:
+            change(**self._wishes())
         self.flows.append(flow)
         return flow
+
+    def _wishes(self) -> dict[str, Any]:
+        """What the client wants of each data connection, as options of our streams. As with the real program, a
+        congestion control that is not to be had is no reason to refuse; the results say which one it was."""
+        parameters = self.parameters
+        wishes: dict[str, Any] = {"nodelay": parameters.nodelay}
+        name = OUR_NAMES.get(parameters.congestion, parameters.congestion)
+        if name in ALGORITHMS:
+            wishes["congestion"] = name
+        if parameters.tos:
+            wishes["dscp"] = parameters.tos >> 2
+        if parameters.window:
+            size = min(max(parameters.window, LEAST_BUFFER), MOST_BUFFER)
+            wishes |= {"send_buffer": size, "send_space": size, "receive_buffer": size}
+            wishes["receive_window"] = min(size, TcpOptions().receive_window)
+        return {option: value for option, value in wishes.items() if value}
 
     def begin(self) -> None:
         """The clock runs."""
@@ -151,7 +172,9 @@ class Measurement:
     async def _send_blocks(self, flow: Flow) -> None:
         send_all, rate = flow.stream.send_all, self.parameters.rate
         while piece := self._next_piece():
+            flow.begun = len(piece)
             await send_all(piece)
+            flow.begun = 0
             flow.counted += len(piece)
             if rate:
                 await trio.sleep_until(self._start + flow.so_far() * 8 / rate)
@@ -267,6 +290,8 @@ class Measurement:
             return
         if self._omitting:  # it ended before it began: what there is counts
             self._omitting = False
+        for flow in self.flows:
+            flow.count_begun()
         now = trio.current_time()
         self.seconds = now - self._start
         if not self._samples or now > self._interval_start:

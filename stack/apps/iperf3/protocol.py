@@ -45,6 +45,7 @@ COOKIE_SIZE = 37  #: 36 characters and a zero byte.
 BLOCK = 128 << 10  #: Bytes in a block of data unless told.
 FIRST_FLOWS = (1, 3)  #: Data connections are numbered 1, 3, 4, 5 and so on; the results name them by that.
 
+LINUX_NAMES = {"newreno": "reno"}  #: What Linux calls a congestion control of ours.
 MOST_FLOWS = 128  #: The limits of the real program, which refuses more.
 MOST_SECONDS = 86_400
 MOST_OMITTED = 600
@@ -302,7 +303,7 @@ class Parameters:
             "window": self.window,
             "bandwidth": self.rate,
             "TOS": self.tos,
-            "congestion": self.congestion,
+            "congestion": LINUX_NAMES.get(self.congestion, self.congestion),
         }
         fields.update({name: value for name, value in options.items() if value})
         return fields | {"client_version": self.version}

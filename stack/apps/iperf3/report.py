@@ -2,7 +2,8 @@
 
 The tree has the same shape as the real program's: `start`, `intervals` with a row for each stream and a sum, `end`
 with both sides of each stream and sums. What this side can't know is left out or 0, as there. "Sent" is what the
-sender handed to its TCP, "received" what the receiver was given; `sender` says whether this side is the sender.
+sender handed to its TCP, the last block in full, and "received" what the receiver was given; `sender` says whether this
+side is the sender.
 
 With `--bidir`, the sums are about the client's data, and those with `_bidir_reverse` about the server's.
 
