@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import trio
 import trio.testing
@@ -131,6 +133,27 @@ async def test_a_client_that_falls_silent_ends_its_own_test(step: State, autojum
         assert error.endswith(" s")
         assert net.log.all_ended[0].made
         assert trio.current_time() - start < 3 * LIMITS.idle
+        await net.works()
+
+
+async def test_a_client_that_never_ends_its_test_makes_room_for_others(autojump_clock: object) -> None:
+    """It sends a little now and then, long after the ten seconds that it has asked for."""
+    async with world() as net, trio.open_nursery() as nursery:
+        control = await net.stranger(cookie := make_cookie())
+        start = trio.current_time()
+        stream = await begun(net, control, cookie, Parameters(time=10, omit=2, length=BLOCK))
+
+        async def trickle() -> None:
+            with contextlib.suppress(trio.BrokenResourceError):
+                while True:
+                    await stream.send_all(b"x")
+                    await trio.sleep(5)
+
+        nursery.start_soon(trickle)
+        await trio.sleep_until(start + 41)
+        assert not net.log.errors
+        await trio.sleep_until(start + 43)
+        assert net.log.errors == ["the client has not ended its test within 42 s"]
         await net.works()
 
 

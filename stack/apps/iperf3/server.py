@@ -21,6 +21,7 @@ from __future__ import annotations
 import hmac
 import itertools
 import logging
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, NoReturn
@@ -238,7 +239,10 @@ class _Test:
     async def _talk(self) -> None:
         """From the running test to the end of the conversation."""
         control, step, measurement = self.control, self.limits.step, self.measurement
-        await control.expect(State.TEST_END)
+        parameters = measurement.parameters
+        overtime = parameters.omit + parameters.time + step if parameters.time else math.inf
+        async with patience(overtime, "the client has not ended its test {}"):
+            await control.expect(State.TEST_END)
         await measurement.catch_up()
         measurement.finish()
         async with patience(step, "the client has sent no results {}"):
