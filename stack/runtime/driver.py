@@ -173,12 +173,12 @@ class Driver:
         except Exception as error:
             self._fail(error)
 
-    def _read_batch(self) -> bool:
-        """Take in what has arrived, a batch at most; whether there may be more."""
+    def _read_batch(self) -> int:
+        """Take in what has arrived, a batch at most; how many packets that were."""
         batch = self.link.read_batch(BATCH)
         if batch:
             self._receive(batch)
-        return bool(batch)
+        return len(batch)
 
     def _receive(self, batch: list[Packet]) -> None:
         now = self.now()
@@ -216,7 +216,7 @@ class Driver:
         """What has arrived comes before what has timed out: the ACK may be waiting in the device's queue."""
         try:
             for _ in range(CATCH_UP):
-                if self.closed or not self._read_batch():
+                if self.closed or self._read_batch() < BATCH:
                     return
                 await trio.lowlevel.checkpoint()
         except Exception as error:

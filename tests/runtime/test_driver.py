@@ -150,6 +150,21 @@ async def test_deadlines_are_kept_to_the_nanosecond_of_the_core(autojump_clock):
         assert trio.current_time() - at == pytest.approx(rto, abs=0.0021)
 
 
+@pytest.mark.parametrize(
+    ("size", "reads"), [(1, 1), (driver_module.BATCH - 1, 1), (driver_module.BATCH, driver_module.CATCH_UP)]
+)
+async def test_a_deadline_waits_for_a_queue_but_not_for_a_trickle(autojump_clock, monkeypatch, size, reads):
+    """What has arrived comes first, but where packets keep coming, a deadline has its turn all the same."""
+    async with pair() as hosts:
+        await hosts.connect()
+        await wait_all_tasks_blocked()
+        batches = [[hosts.client_wire.sent[-1]] * size] * 1000
+        monkeypatch.setattr(hosts.server_wire, "read_batch", lambda limit: batches.pop())
+        await hosts.server._driver._catch_up()
+        assert len(batches) == 1000 - reads
+        monkeypatch.undo()
+
+
 async def test_a_timer_moved_earlier_rings_earlier(autojump_clock):
     async with pair() as hosts:
         client, _ = await hosts.connect(keepalive=True)  # a deadline far away
