@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import math
 import shutil
@@ -18,10 +19,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from stack.cli import sandbox
-from stack.cli.terminal import FAILURE, SUCCESS, USAGE, CommandError, console
+from stack.cli.terminal import FAILURE, SUCCESS, USAGE, CommandError, console, run_plain
 from stack.observe.bench import machine
-from stack.observe.bench.figures import Results, choose, is_off, rounded
-from stack.observe.bench.samples import PACKAGE, SPARE, Plan, SampleError, compiled, take
+from stack.observe.bench.figures import Results, choose
+from stack.observe.bench.samples import CEILINGS, SPARE, Plan, SampleError, compiled, take
 from stack.wire.compiling import is_compiled
 
 DESCRIPTION = """\
@@ -31,7 +32,7 @@ take turns; a figure is the median of several runs. Needs no root, and two cores
 """
 
 EPILOG = """\
-The ceilings are programs in a checkout's tools/ceilings; two are compiled with cc when it is there. Lower is better for
+The ceilings are programs of their own (tools/ceilings); two are compiled with cc when it is there. Lower is better for
 us, s/GB, bytes, us/packet, ms/s and ms. Exit status: 0 when everything was measured, 1 when not, 130 on Ctrl-C.
 """
 
@@ -70,7 +71,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--ceilings",
         metavar="DIR",
         type=Path,
-        help="where their programs are (default: tools/ceilings of the checkout)",
+        help="where their programs are (default: tools/ceilings of the checkout, or those of the package)",
     )
     parser.set_defaults(run=run_bench)
 
@@ -90,17 +91,16 @@ def run_bench(arguments: argparse.Namespace) -> int:
     _obey_signals()
     ceilings = _ceilings(arguments.ceilings)
     results = Results(figures, ceilings=ceilings is not None)
-    notes = machine.notes()
+    facts, notes = machine.facts(), machine.notes()
+    if not is_compiled():
+        notes.append("interpreted: see docs/compiled.md for the form that is meant to be measured")
     if ceilings is None:
-        notes.append(
-            "the ceilings are not here: they are programs of a checkout (tools/ceilings, --ceilings), and without them "
-            "the figures stand alone"
-        )
-    if flows < arguments.connections:
+        notes.append("the ceilings are not here (tools/ceilings, --ceilings): without them the figures stand alone")
+    if flows < arguments.connections and any(figure.load == "scale" for figure in figures):
         notes.append(f"scale has {flows:,} flows at most: a process may not have more files open (ulimit -Hn)")
-    facts = machine.facts()
     interrupted = False
     with compiled(ceilings) as (forwarder, helper, said):
+        results.helper = bool(helper)
         plan = Plan(
             cores=machine.cores(),
             seconds=arguments.seconds,
@@ -118,13 +118,19 @@ def run_bench(arguments: argparse.Namespace) -> int:
             interrupted = True
             notes.append("interrupted: these are the samples so far")
     said += [f"{load}: this stack said: {words}" for load, words in results.complaints()]
-    summary = _summary(results, facts, [*notes, *said])
-    if arguments.json:
+    status = run_plain(functools.partial(_tell, results, facts, [*notes, *said], arguments.json))
+    if interrupted:
+        raise KeyboardInterrupt
+    return status
+
+
+def _tell(results: Results, facts: dict[str, Any], notes: list[str], as_json: bool) -> int:
+    """Print it all; returns the exit status."""
+    summary = _summary(results, facts, notes)
+    if as_json:
         print(json.dumps(summary), flush=True)
     else:
         _show(results, summary)
-    if interrupted:
-        raise KeyboardInterrupt
     return FAILURE if results.errors else SUCCESS
 
 
@@ -150,8 +156,8 @@ def _ceilings(given: Path | None) -> Path | None:
     """The directory of the programs, if there is one."""
     if given is not None and not (given / "loop.py").is_file():
         raise CommandError(f"the ceilings are not in {given}", "name the checkout's directory tools/ceilings")
-    directory = given or PACKAGE / "tools/ceilings"
-    return directory if (directory / "loop.py").is_file() else None
+    places = (given,) if given is not None else CEILINGS
+    return next((place for place in places if (place / "loop.py").is_file()), None)
 
 
 def _measure(results: Results, plan: Plan, runs: int) -> None:
@@ -189,15 +195,7 @@ def _summary(results: Results, facts: dict[str, Any], notes: list[str]) -> dict[
         "results": [row.as_dict() for row in results.rows()],
         "machine": facts,
         "compiled": is_compiled(),
-        "relations": [
-            {
-                "name": relation.load,
-                "loop_over_forwarder": rounded(value),
-                "usual": relation.usual,
-                "good": not is_off(relation, value),
-            }
-            for relation, value in results.relations()
-        ],
+        "relations": [compared.as_dict() for compared in results.relations()],
         "notes": notes,
         "errors": list(dict.fromkeys(results.errors)),
     }
@@ -215,14 +213,14 @@ def _show(results: Results, summary: dict[str, Any]) -> None:
     table.add_column("ceiling of", no_wrap=True)
     for row in results.rows():
         spread = f"{_text(min(row.ours))}-{_text(max(row.ours))}" if row.ours else "-"
-        of = CONTENDER_WORDS.get(row.figure.ceiling, "10 flows" if row.figure.basis is not None else "-")
+        of = CONTENDER_WORDS.get(row.figure.ceiling, "10 flows") if row.ceilings else "-"
         numbers = (_text(row.value), spread, row.figure.unit, _text(row.ceiling), _ratio(row.ratio))
         table.add_row(row.figure.name, *numbers, of)
     out.print(table)
     for relation in summary["relations"]:
-        text = f"{relation['name']}: the loop is {relation['loop_over_forwarder']:.2f} of the forwarder's"
-        text += f" (usually {relation['usual']:g})"
-        out.print(text if relation["good"] else f"[yellow]{text}: this is more than 30 % off, so trust no ratio[/]")
+        both = f"loop {_text(relation['loop'])}, forwarder {_text(relation['forwarder'])} {relation['unit']}"
+        text = f"{relation['name']}: {both}: {relation['loop_over_forwarder']:.2f}, usually {relation['usual']:g}"
+        out.print(text if relation["good"] else f"[yellow]{text}; more than 30 % off, so trust no ratio[/]")
     for note in summary["notes"]:
         out.print("[yellow]note:[/] ", end="")
         out.print(note, markup=False)

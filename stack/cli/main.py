@@ -59,7 +59,13 @@ def _doctor(words: Sequence[str]) -> int:
 
     parser = argparse.ArgumentParser(prog="tcpstack")
     doctor.add_parser(parser.add_subparsers())
-    return doctor.run_doctor(parser.parse_args(words))
+    try:
+        return doctor.run_doctor(parser.parse_args(words))
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # of the output, as when a disk is full: the findings are never errors
+        print(f"error: {error.strerror}", file=sys.stderr)
+        return 1
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -77,6 +77,16 @@ def test_output_that_nobody_reads_is_no_error(words: list[str]) -> None:
     assert (ran.returncode, ran.stderr) == (128 + signal.SIGPIPE, "")
 
 
+@pytest.mark.parametrize("words", [["doctor"], ["doctor", "--json"]])
+def test_output_that_can_not_be_written(words: list[str]) -> None:
+    command = [sys.executable, "-P", "-m", "stack", *words]
+    with open("/dev/full", "wb") as output:
+        ran = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, cwd=CHECKOUT, check=False)
+    assert ran.returncode != 0
+    assert ran.stderr.startswith("error: No space left on device\n")
+    assert "Traceback" not in ran.stderr
+
+
 def test_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["doctor", "--nonsense"])

@@ -14,10 +14,18 @@ def test_this_stack_is_always_there() -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
     summary = json.loads(ran.stdout)
     assert summary["errors"] == []
+    assert summary["compiled"] is False  # from the checkout, and not by way of tools/bench
+    assert any(note.startswith("interpreted: see docs/compiled.md") for note in summary["notes"])
     assert list(summary["contenders"]) == ["this stack", "this stack, no offload"]
     for columns in summary["contenders"].values():
         assert list(columns) == COLUMNS
         assert all(0 < value["min"] == value["value"] == value["max"] for value in columns.values())
+
+
+def test_the_table_tells_form_and_runs() -> None:
+    ran = bench("peers", "--runs", "2", "--seconds", "0.02", "--only", "this stack")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "this stack is interpreted; medians of 2 runs" in ran.stdout
 
 
 def test_who_is_there_has_a_row_and_who_is_not_a_note() -> None:

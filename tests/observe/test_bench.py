@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from stack.observe.bench.figures import FIGURES, LONG, RELATIONS, Results, choose, is_off
-from stack.observe.bench.samples import LOADS, compiled, steps
+from stack.observe.bench import machine
+from stack.observe.bench.figures import FIGURES, LONG, RELATIONS, Compared, Results, choose
+from stack.observe.bench.ours import TICK, how_late
+from stack.observe.bench.samples import LOADS, Plan, Processes, SampleError, compiled, python, steps
 
 MOST = 10_000
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def bulk(megabytes: float, *, cpu: float = 0.5) -> dict[str, float]:
@@ -133,18 +141,29 @@ def test_without_the_programs_only_this_stack_is_measured() -> None:
     assert {contender for contender, _ in results.series()} == {"ours"}
 
 
+def test_a_helper_in_python_is_no_ceiling() -> None:
+    results = Results(choose(["connections", "recv"], MOST), helper=False)
+    assert results.series() == [
+        ("ours", "recv"), ("loop", "recv"), ("forward", "recv"), ("ours", "connections-1"), ("ours", "connections-32")
+    ]  # fmt: skip
+
+
 def test_the_ceilings_are_compared_where_both_were_measured() -> None:
     results = filled("recv", "latency")
     results.add(("loop", "recv"), bulk(2800))
     assert results.relations() == []
     results.add(("forward", "recv"), bulk(2000))
-    [(relation, value)] = results.relations()
-    assert (relation.load, value) == ("recv", 1.4)
+    [compared] = results.relations()
+    assert compared.as_dict() == {
+        "name": "recv", "unit": "MB/s", "loop": 2800, "forwarder": 2000, "loop_over_forwarder": 1.4, "usual": 1.3,
+        "good": True,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(("factor", "off"), [(1.0, False), (0.71, False), (1.29, False), (0.69, True), (1.31, True)])
 def test_a_relation_may_be_off_by_thirty_in_a_hundred(factor: float, off: bool) -> None:
-    assert [is_off(relation, relation.usual * factor) for relation in RELATIONS] == [off] * len(RELATIONS)
+    compared = [Compared(relation, relation.usual * factor * 500, 500) for relation in RELATIONS]
+    assert [one.is_off for one in compared] == [off] * len(RELATIONS)
 
 
 def test_what_does_not_compile_is_replaced(tmp_path: Path) -> None:
@@ -155,6 +174,7 @@ def test_what_does_not_compile_is_replaced(tmp_path: Path) -> None:
         assert helper == ""
     assert len(notes) == 2
     assert "forward.c is not compiled" in notes[0]
+    assert notes[1].endswith("Python takes its place, and is slower; connections have no ceiling")
 
 
 def test_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,3 +182,116 @@ def test_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with compiled(tmp_path) as (forwarder, _, notes):
         assert forwarder[-1] == str(tmp_path / "forward.py")
     assert "cc is not installed" in notes[0]
+
+
+@pytest.mark.parametrize("name", ["forward", "connections"])
+def test_the_programs_are_without_a_warning(name: str, tmp_path: Path) -> None:
+    source = CHECKOUT / f"tools/ceilings/{name}.c"
+    command = ["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(tmp_path / name), str(source)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+# The loop's lag.
+
+
+def test_a_long_pause_is_seen_among_many_short_sleeps() -> None:
+    late = [0.0] * 3839 + [0.16]  # four seconds
+    assert how_late(late, 0.5) == 0.0
+    assert how_late(late, 0.99) == pytest.approx(0.12)  # of 4 s, 0.04 are in the first quarter of the pause
+    assert how_late(late, 1.0) == 0.16
+
+
+def test_what_always_happens_is_the_percentile() -> None:
+    assert how_late([0.003] * 1000, 0.99) == pytest.approx(0.00296)
+    assert how_late([0.003] * 1000, 0.5) == pytest.approx(0.001)  # of a TICK and three, two are at most that late
+    assert TICK == 0.001
+
+
+def test_pauses_of_several_lengths() -> None:
+    late = [0.0] * 600 + [0.1, 0.2]  # 0.9 s
+    assert how_late(late, 0.8) == pytest.approx(0.06, rel=0.01)  # 0.18 s exceed it: 0.04 in one and 0.14 in the other
+
+
+def test_a_loop_that_was_not_watched() -> None:
+    assert math.isnan(how_late([], 0.99))
+
+
+# Processes that end.
+
+
+@pytest.fixture
+def processes() -> Iterator[Processes]:
+    plan = Plan(cores=machine.cores(), seconds=1, warm=0, connections=0, flows=0, files=0, ceilings=None)
+    with ExitStack() as leaving:
+        yield Processes(leaving, plan)
+
+
+def test_a_process_may_say_why_it_ends(processes: Processes) -> None:
+    program = "import os, sys; os.close(int(sys.argv[1])); import asyncio, http.client; sys.exit('no device today')"
+    child = processes.start(processes.plan.cores[0], *python("-c", program, "CONTROL"))
+    with pytest.raises(SampleError, match=r"^no device today$"):
+        child.answer()
+
+
+def test_a_process_that_says_nothing(processes: Processes) -> None:
+    child = processes.start(processes.plan.cores[0], *python("-c", "raise SystemExit(3)"), listened=True)
+    with pytest.raises(SampleError, match=r"^a process ended with status 3$"):
+        child.wait_for_lines(1)
+
+
+# The machine.
+
+
+@pytest.fixture
+def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine whose kernel writes what a test says, with six CPUs for us."""
+    monkeypatch.setattr(machine, "STAT", tmp_path / "stat")
+    monkeypatch.setattr(machine, "CPUS", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3, 4, 5})
+    return tmp_path
+
+
+def siblings(kernel: Path, cpu: int, text: str) -> None:
+    path = kernel / f"cpu{cpu}/topology/thread_siblings_list"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "cores"), [("0\n", (0, 1)), ("0-1\n", (0, 2)), ("0,3\n", (0, 1)), ("0-2,4\n", (0, 3)), ("0-5\n", (0, 1))]
+)
+def test_both_sides_have_a_core_of_their_own(kernel: Path, text: str, cores: tuple[int, int]) -> None:
+    siblings(kernel, 0, text)
+    assert machine.cores() == cores
+
+
+def test_a_kernel_that_tells_nothing_of_its_cores(kernel: Path) -> None:
+    assert machine.cores() == (0, 1)
+    assert machine.busy(0.0) == 0.0
+
+
+def test_one_cpu_is_for_both(kernel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {7})
+    assert machine.cores() == (7, 7)
+
+
+def test_what_others_use_is_counted_on_our_cpus(kernel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pass_time(_seconds: float) -> None:
+        lines = ["cpu  900 9 9 9 9 9 9 9 9 9"]
+        lines += [f"cpu{number} 10 0 10 180 100 0 0 0 0 0" for number in range(5)]  # in each half are used 10 of 150
+        lines += ["cpu5 100 0 50 100 0 20 30 0 100 0", "cpu6 300 0 0 0 0 0 0 0 0 0", "intr 7 0", ""]
+        kernel.joinpath("stat").write_text("\n".join(lines))
+
+    lines = [f"cpu{number} 5 0 5 90 50 0 0 0 0 0" for number in range(5)]
+    kernel.joinpath("stat").write_text("\n".join([*lines, "cpu5 50 0 0 100 0 0 0 0 50 0", "cpu6 0 0 0 0 0 0 0 0 0 0"]))
+    monkeypatch.setattr(time, "sleep", pass_time)
+    assert machine.busy() == pytest.approx(6 * (5 * 10 + 150) / (6 * 150))
+
+
+def test_threads_of_one_core_are_told(kernel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    siblings(kernel, 0, "0-5\n")
+    monkeypatch.setattr(machine, "busy", lambda: 0.1)
+    assert machine.notes() == ["both sides run on threads of one core, which slow each other down"]
+    monkeypatch.setattr(machine, "busy", lambda: 1.25)
+    assert machine.notes()[1:] == ["the machine is busy with other things: they use 1.2 of 6 CPUs"]

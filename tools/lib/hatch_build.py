@@ -1,4 +1,5 @@
 """Hatchling's hook: with TCPSTACK_COMPILE=1 in the environment, a wheel has the core compiled beside its source.
+Every wheel has the programs of tools/ceilings in its package, for `tcpstack bench`.
 
     TCPSTACK_COMPILE=1 pip install .
 
@@ -19,6 +20,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SWITCH = "TCPSTACK_COMPILE"
+CEILINGS = "stack/observe/bench/ceilings"  #: Where a wheel has them, and `stack.observe.bench.samples` looks for them.
 
 
 def is_asked_for() -> bool:
@@ -30,7 +32,7 @@ def is_asked_for() -> bool:
 
 
 class CompiledCore(BuildHookInterface[Any]):
-    """Adds the extension modules to a wheel that shall have them."""
+    """Adds what lies elsewhere in the checkout, and the extension modules to a wheel that shall have them."""
 
     _scratch: tempfile.TemporaryDirectory[str] | None = None
 
@@ -40,7 +42,10 @@ class CompiledCore(BuildHookInterface[Any]):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Called before a wheel is put together."""
-        if version == "editable" or not is_asked_for():
+        if version == "editable":
+            return  # it finds all in the checkout; a copy beside it would only become old
+        build_data["force_include"][str(Path(self.root, "tools/ceilings"))] = CEILINGS
+        if not is_asked_for():
             return
         self._scratch = tempfile.TemporaryDirectory()
         target = Path(self._scratch.name)

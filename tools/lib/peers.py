@@ -2,7 +2,7 @@
 
 Who is installed takes part; nothing is fetched. All have the same peer (kernel sockets) and one core:
 
-    this stack      with super-frames, as it comes, and without
+    this stack      with super-frames, as it comes, and without; compiled where a C compiler is there (tools/bench)
     lwIP            liblwip-dev: a host on the TUN device with lwIP's raw API (lwip.c), compiled when it is wanted
     slirp4netns     slirp4netns: libslirp behind a TAP device, which passes what it gets on to a kernel's sockets
     pasta           passt: the same by another stack
@@ -51,7 +51,7 @@ from stack.observe.bench.samples import (
     take,
     within,
 )
-from stack.wire.compiling import is_compiled
+from stack.wire.compiling import form, is_compiled
 
 CEILINGS = Path(__file__).resolve().parents[1] / "ceilings"
 LWIP = Path(__file__).with_name("lwip.c")
@@ -211,7 +211,7 @@ def add_parser(benches: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         description="Measures lwIP, slirp4netns and pasta beside this stack, whichever are installed: "
         "apt install liblwip-dev slirp4netns passt.",
     )
-    bench.add_argument("--runs", metavar="N", type=number, default=5, help="of each sample (default: %(default)s)")
+    bench.add_argument("--runs", metavar="N", type=number, default=3, help="of each sample (default: %(default)s)")
     bench.add_argument("--seconds", metavar="S", type=seconds, default=1.0, help="of a sample (default: %(default)s)")
     bench.add_argument(
         "--only", metavar="NAME", action="append", default=[], help="one of them, as pasta; may be repeated"
@@ -223,6 +223,8 @@ def add_parser(benches: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 def main(arguments: argparse.Namespace, progress: Callable[[int], Any]) -> int:
     """Measure all, run by run; `progress` gives a context manager with a function that moves a bar."""
     facts, notes, errors = machine.facts(), machine.notes(), []
+    if not is_compiled():
+        notes.append("interpreted: see docs/compiled.md for the form that is meant to be measured")
     interrupted = False
     with ExitStack() as leaving:
         forwarder, helper, said = leaving.enter_context(compiled(CEILINGS))
@@ -260,6 +262,7 @@ def main(arguments: argparse.Namespace, progress: Callable[[int], Any]) -> int:
     summary = {
         "contenders": {who.name: {name: row(values) for name, values in who.values().items()} for who in contenders},
         "machine": facts,
+        "runs": arguments.runs,
         "compiled": is_compiled(),
         "notes": notes,
         "errors": list(dict.fromkeys(errors)),
@@ -292,7 +295,8 @@ def row(values: list[float]) -> dict[str, float | None]:
 
 def show(contenders: list[Contender], summary: dict[str, Any]) -> None:
     out, facts = console(), summary["machine"]
-    title = f"{facts['cpu']}, Linux {facts['kernel']}, {facts['python']}; medians"
+    runs = f"medians of {summary['runs']} runs" if summary["runs"] > 1 else "one run"
+    title = f"{facts['cpu']}, Linux {facts['kernel']}, {facts['python']}; this stack is {form()}; {runs}"
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
     table.add_column("who", no_wrap=True, min_width=24)
     for column in COLUMNS:

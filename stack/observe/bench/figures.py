@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from stack.observe.bench.samples import steps
+from stack.observe.bench.samples import LOADS, steps
 
 Sample = dict[str, Any]
 Series = tuple[str, str]
@@ -92,15 +92,47 @@ class Relation:
     """What two ceilings should be to each other: the loop's value over the forwarder's."""
 
     load: str
+    unit: str
     value: Callable[[Sample], float]
     usual: float  #: as measured when the design was made
 
 
 RELATIONS = (
-    Relation("recv", rate, 1.3),
-    Relation("recv-plain", rate, 0.74),
-    Relation("latency", often, 2.1),
+    Relation("recv", "MB/s", rate, 1.3),
+    Relation("recv-plain", "MB/s", rate, 0.74),
+    Relation("latency", "1/s", often, 2.1),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What the two ceilings are, as medians: where their relation is off, this says whose fault it may be."""
+
+    relation: Relation
+    loop: float
+    forwarder: float
+
+    @property
+    def value(self) -> float:
+        """What they are to each other."""
+        return self.loop / self.forwarder
+
+    @property
+    def is_off(self) -> bool:
+        """Whether that is another relation than it should be."""
+        return not 1 - MOST_OFF <= self.value / self.relation.usual <= 1 + MOST_OFF
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "name": self.relation.load,
+            "unit": self.relation.unit,
+            "loop": rounded(self.loop),
+            "forwarder": rounded(self.forwarder),
+            "loop_over_forwarder": rounded(self.value),
+            "usual": self.relation.usual,
+            "good": not self.is_off,
+        }
 
 
 @dataclass(slots=True)
@@ -109,6 +141,7 @@ class Results:
 
     figures: tuple[Figure, ...]
     ceilings: bool = True  #: whether their programs are there
+    helper: bool = True  #: whether connections.c is compiled: without it those of `connections` would be Python's speed
     samples: dict[Series, list[Sample]] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
 
@@ -119,6 +152,8 @@ class Results:
             wanted |= {(figure.ceiling, figure.load) for figure in self.figures if figure.ceiling}
             named = {figure.name for figure in self.figures}
             wanted |= {(who, each.load) for each in RELATIONS if each.load in named for who in ("loop", "forward")}
+        if not self.helper:
+            wanted -= {("forward", name) for name, load in LOADS.items() if load.asked == "connections"}
         loads = list(dict.fromkeys(figure.load for figure in self.figures))
         return sorted(wanted, key=lambda series: (loads.index(series[1]), CONTENDERS.index(series[0])))
 
@@ -161,14 +196,14 @@ class Results:
             rows.append(Row(figure, ours, ceiling))
         return rows
 
-    def relations(self) -> list[tuple[Relation, float]]:
+    def relations(self) -> list[Compared]:
         """Those of which both sides were measured."""
         found = []
         for relation in RELATIONS:
             loop = self.values("loop", relation.load, relation.value)
             forward = self.values("forward", relation.load, relation.value)
             if loop and forward:
-                found.append((relation, statistics.median(loop) / statistics.median(forward)))
+                found.append(Compared(relation, statistics.median(loop), statistics.median(forward)))
         return found
 
 
@@ -211,11 +246,6 @@ class Row:
 def rounded(number: float) -> float:
     """To five figures: nothing here is more exact."""
     return float(f"{number:.5g}")
-
-
-def is_off(relation: Relation, value: float) -> bool:
-    """Whether the ceilings stand in another relation than they should."""
-    return not 1 - MOST_OFF <= value / relation.usual <= 1 + MOST_OFF
 
 
 def choose(names: Collection[str], flows: int) -> tuple[Figure, ...]:

@@ -21,13 +21,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 PEER = Path(__file__).with_name("peer.py")
 PACKAGE = Path(__file__).resolve().parents[3]  #: Where `stack` is: a checkout, or site-packages.
+CEILINGS = (PACKAGE / "tools/ceilings", Path(__file__).resolve().with_name("ceilings"))  #: In a checkout, in a wheel.
 FORM = Path(sys.modules["stack"].__path__[0]).parent  #: Where it was loaded from: the compiled form has links to that.
 
 NEAR, FAR = "10.98.0.1", "10.98.0.2"
@@ -38,6 +39,7 @@ WARM_UP = 100  #: Connections before memory is counted: what is made once has be
 UNDER_WAY = 10  #: Messages at any time in `scale`.
 SPARE = 100  #: Files that a peer wants beside its connections.
 SETTLING = 2.0  #: Seconds after which a connection has nothing left to do.
+ENDING = 1.0  #: Seconds that a process may take to say why it ends.
 ECHOED = 1024  #: Octets over each connection of `memory` before it is idle.
 
 
@@ -55,7 +57,7 @@ class Plan:
     connections: int  #: in `memory`
     flows: int  #: at most in `scale`
     files: int  #: that a process may have open
-    ceilings: Path | None  #: the directory with the programs; None: an installed package
+    ceilings: Path | None  #: the directory with the programs; None: they are not there
     forwarder: tuple[str, ...] = ()  #: the command
     helper: str = ""  #: connections.c, compiled
 
@@ -192,7 +194,9 @@ class Child:
         return lines[-1] if lines else ""
 
     def why(self) -> str:
-        """Why it does not answer."""
+        """Why it does not answer. Python closes sockets before it prints the reason."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(ENDING)
         self.process.kill()
         self.process.wait()
         return self.last_words() or f"a process ended with status {self.process.returncode}"
@@ -312,10 +316,18 @@ def _memory(plan: Plan, peers: list[Child], near: Child) -> dict[str, Any]:
 
 
 def _scale(plan: Plan, peer: Child, near: Child) -> dict[str, Any]:
-    """CPU time for a packet with ever more flows; with the most of them the loop's lag, and what idleness costs."""
+    """CPU time for a packet with ever more flows; with the most of them the loop's lag, and what idleness costs.
+
+    Lag is watched while the last of them are opened, which is when the garbage collector looks at all of them, and in
+    rounds of their own, since watching costs CPU time.
+    """
     sample: dict[str, Any] = {}
     for flows in steps(plan.flows):
+        if flows == plan.flows:
+            near.ask("watch")
         peer.ask("open", patience=OPENING, address=FAR, number=flows, size=1)
+        if flows == plan.flows:
+            near.ask("lag")
         seen = _measured(plan, peer, near, "rounds", under_way=UNDER_WAY)
         sample[str(flows)] = seen["cpu"] / seen["packets"]
     near.ask("watch")
@@ -337,7 +349,7 @@ def compiled(ceilings: Path | None) -> Iterator[tuple[tuple[str, ...], str, list
     """The forwarder's command, the helper's file, and what there is to say about them.
 
     They are compiled when they are wanted, with `cc`. Without it there is a forwarder in Python, and the peer's own
-    client.
+    client, which is good enough to measure somebody but no ceiling.
     """
     if ceilings is None:
         yield (), "", []
@@ -349,6 +361,7 @@ def compiled(ceilings: Path | None) -> Iterator[tuple[tuple[str, ...], str, list
             reason = _compile(ceilings / f"{name}.c", target)
             if reason:
                 notes.append(f"{name}.c is not compiled ({reason}): Python takes its place, and is slower")
+                notes[-1] += "; connections have no ceiling" if name == "connections" else ""
             else:
                 built[name] = str(target)
         forwarder = (built["forward"],) if "forward" in built else tuple(python(str(ceilings / "forward.py")))
