@@ -28,7 +28,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-LIMIT = 0.02  #: Seconds that a full collection may take before everything that it found alive is frozen.
+LIMIT = 0.01  #: Seconds that a full collection may take before everything that it found alive is frozen.
 OLDEST = 2  #: The generation whose collection is a full one.
 
 
