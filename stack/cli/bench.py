@@ -220,7 +220,8 @@ def _show(results: Results, summary: dict[str, Any]) -> None:
     for relation in summary["relations"]:
         both = f"loop {_text(relation['loop'])}, forwarder {_text(relation['forwarder'])} {relation['unit']}"
         text = f"{relation['name']}: {both}: {relation['loop_over_forwarder']:.2f}, usually {relation['usual']:g}"
-        out.print(text if relation["good"] else f"[yellow]{text}; more than 30 % off, so trust no ratio[/]")
+        off = "more than 30 % off: one of them was disturbed, or this machine is another kind"
+        out.print(text if relation["good"] else f"[yellow]{text}; {off}[/]")
     for note in summary["notes"]:
         out.print("[yellow]note:[/] ", end="")
         out.print(note, markup=False)

@@ -241,9 +241,8 @@ class Socket:
     def wake(self) -> bool:
         """For the driver: the connection or the listener has changed. Whether somebody receives now."""
         bits = self.core.poll()
-        receives = False
         if self._receiving.waiting and bits & FOR_READING:
-            receives = self._receiving.wake()
+            self._receiving.wake()
         if self._sending.waiting and bits & FOR_WRITING:
             self._sending.wake()
-        return receives
+        return self._receiving.held

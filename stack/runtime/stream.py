@@ -396,9 +396,8 @@ class TcpStream(trio.abc.HalfCloseableStream):
         """The connection has changed: let those go on who waited for that. Whether somebody receives now, and may
         answer."""
         conn = self._conn
-        receives = False
         if self._receiving.waiting and (conn.has_text(self._limit) or conn.at_eof or conn.finished):
-            receives = self._receiving.wake()
+            self._receiving.wake()
         if self._urgent is not None and self._urgent.waiting and self._may_tell_urgent():
             self._urgent.wake()
         if self._trouble is not None and self._trouble.waiting and self._has_trouble():
@@ -407,7 +406,7 @@ class TcpStream(trio.abc.HalfCloseableStream):
             self._closing.wake()
         if self._sending.waiting and self._has_room():
             self._sending.wake()
-        return receives
+        return self._receiving.held
 
     def _broken(self) -> trio.BrokenResourceError:
         """What to raise for a connection that is over."""

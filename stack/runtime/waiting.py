@@ -37,6 +37,11 @@ class Turn:
         self._held = False
 
     @property
+    def held(self) -> bool:
+        """Whether a task is at it, waiting or about to go on."""
+        return self._held
+
+    @property
     def waiting(self) -> bool:
         return self._task is not None
 
@@ -45,13 +50,11 @@ class Turn:
         self._task = trio.lowlevel.current_task()
         await trio.lowlevel.wait_task_rescheduled(self._abort)
 
-    def wake(self) -> bool:
-        """Let the waiting task go on, if there is one: whether there was. Never runs it here."""
+    def wake(self) -> None:
+        """Let the waiting task go on, if there is one. Never runs it here."""
         task, self._task = self._task, None
-        if task is None:
-            return False
-        trio.lowlevel.reschedule(task)
-        return True
+        if task is not None:
+            trio.lowlevel.reschedule(task)
 
     def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
         self._task = None

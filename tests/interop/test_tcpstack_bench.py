@@ -17,8 +17,8 @@ from tests.cli.programs import CHECKOUT, command_line, environment, finish, star
 
 SHORT = ("--runs", "1", "--seconds", "0.05", "--connections", "30", "--json")
 NAMES = [
-    "recv", "send", "bidirectional", "recv-plain", "send-plain", "latency", "latency-p50", "latency-p99",
-    "busy-recv-p99", "busy-send-p99",
+    "recv", "send", "bidirectional", "recv-8", "send-8", "recv-plain", "send-plain",
+    "latency", "latency-p50", "latency-p99", "busy-recv-p99", "busy-send-p99",
     "connections-1", "connections-32", "cpu-recv", "cpu-send", "memory", "scale-10", "scale", "idle-cpu", "lag-p99",
 ]  # fmt: skip
 ALONE = {"memory", "idle-cpu", "lag-p99"}

@@ -37,8 +37,8 @@ def row(results: Results, name: str) -> dict[str, object]:
 
 def test_all_figures_of_the_table_are_there() -> None:
     assert [figure.name for figure in choose([], MOST)] == [
-        "recv", "send", "bidirectional", "recv-plain", "send-plain", "latency", "latency-p50", "latency-p99",
-        "busy-recv-p99", "busy-send-p99",
+        "recv", "send", "bidirectional", "recv-8", "send-8", "recv-plain", "send-plain",
+        "latency", "latency-p50", "latency-p99", "busy-recv-p99", "busy-send-p99",
         "connections-1", "connections-32", "cpu-recv", "cpu-send", "memory",
         "scale-10", "scale-100", "scale-1000", "scale", "idle-cpu", "lag-p99",
     ]  # fmt: skip

@@ -91,6 +91,15 @@ async def test_an_answer_takes_the_acknowledgment_with_it(autojump_clock):
         await client.aclose()
 
 
+async def test_a_task_that_receives_may_answer_whether_it_waits_or_not(autojump_clock):
+    async with pair() as hosts:
+        _, server = await hosts.connect()
+        assert not server.wake()
+        with server._receiving:
+            assert server.wake()
+        assert not server.wake()
+
+
 async def test_a_task_that_says_nothing_does_not_hold_up_the_acknowledgment(autojump_clock):
     async with pair() as hosts:
         client, server = await hosts.connect()

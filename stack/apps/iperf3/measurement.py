@@ -45,6 +45,7 @@ from stack.tcp.congestion import ALGORITHMS
 
 RECEIVE = 256 * 1024  #: Bytes asked of a stream at a time; what comes stays in the processor's cache.
 OUR_NAMES = {theirs: ours for ours, theirs in LINUX_NAMES.items()}
+GATHER = 256 * 1024  #: Bytes of blocks that are sent together.
 LEAST_BUFFER, MOST_BUFFER = 2048, 1 << 30  #: Bytes that a client may ask for, as Linux would have it, or nearly.
 MOST_SAMPLES = 100_000  #: Kept of a test for its report, some 20 MB: 128 flows for 13 minutes, or one for a day.
 
@@ -144,8 +145,15 @@ class Measurement:
         self._omitting = self.parameters.omit > 0
         self._cpu = _processor()
         if any(flow.sending for flow in self.flows):
-            self._block = os.urandom(self.parameters.length)  # no link between us compresses that
+            self._block = os.urandom(self._gathered())  # no link between us compresses that
         self._restart()
+
+    def _gathered(self) -> int:
+        """Bytes that are sent at once: blocks together where nobody could tell, since each turn of the loop costs."""
+        parameters = self.parameters
+        if parameters.rate or parameters.nodelay:
+            return parameters.length
+        return max(GATHER // parameters.length, 1) * parameters.length
 
     def _restart(self) -> None:
         self._start = self._interval_start = trio.current_time()
@@ -183,7 +191,7 @@ class Measurement:
         await trio.sleep_forever()
 
     def _next_piece(self) -> bytes | memoryview:
-        """The block, or as much of it as is still to be sent; nothing after the last byte.
+        """A block or some, or as much as is still to be sent; nothing after the last byte.
 
         With seconds omitted the two sides don't begin to count at the same byte, so only the client's count ends
         the test. The server sends whole blocks: the real client waits for them.
@@ -194,7 +202,10 @@ class Measurement:
             return block
         size = min(self._left, len(block))
         self._left -= size
-        return memoryview(block)[:size] if is_client and size < len(block) else block[: size and len(block)]
+        if not is_client:
+            length = self.parameters.length
+            size = -(-size // length) * length
+        return block if size == len(block) else memoryview(block)[:size]
 
     async def _receive(self, flow: Flow) -> None:
         """Take what comes, until the peer ends it."""

@@ -61,6 +61,8 @@ FIGURES = (
     Figure("recv", "MB/s", "recv", rate, "forward"),
     Figure("send", "MB/s", "send", rate, "forward"),
     Figure("bidirectional", "MB/s", "bidirectional", rate, "forward"),
+    Figure("recv-8", "MB/s", "recv-8", rate, "forward"),
+    Figure("send-8", "MB/s", "send-8", rate, "forward"),
     Figure("recv-plain", "MB/s", "recv-plain", rate, "loop"),
     Figure("send-plain", "MB/s", "send-plain", rate, "loop"),
     Figure("latency", "1/s", "latency", often, "loop"),

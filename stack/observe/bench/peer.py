@@ -33,7 +33,8 @@ from typing import Any
 
 PORT = 5001
 BLOCK = 256 << 10  #: Octets for a system call.
-LITTLE = 64 << 10  #: The same where many things take turns.
+LITTLE = 64 << 10  #: The same where many things take turns,
+MANY = 128 << 10  #: and where it is bulk that does, as with `iperf3 -P`.
 REQUEST = RESPONSE = 100  #: Octets in `do_connections`; as in tools/ceilings/connections.c.
 MESSAGE = 100  #: Octets in `do_rounds`.
 A_LITTLE = 0.01  #: Seconds more, when nothing has happened in those asked for.
@@ -85,16 +86,17 @@ class Peer:
 
     # The client. ------------------------------------------------------------------------------------------------
 
-    def do_bulk(self, address: str, way: str, warm: float, seconds: float, pid: int) -> dict[str, Any]:
-        """As much as goes: `out` from here, `in` to here, or `both`."""
-        flow = Flow(connect(address))
-        with flow.sock:
-            flow.move(way, warm)
-            before, meter = flow.count(), Meter(pid)
-            flow.move(way, seconds)
-            while flow.count() == before:
-                flow.move(way, A_LITTLE)
-            return {"bytes": flow.count() - before, **meter.read()}
+    def do_bulk(
+        self, address: str, way: str, warm: float, seconds: float, pid: int, at_once: int = 1
+    ) -> dict[str, Any]:
+        """As much as goes: `out` from here, `in` to here, or `both`; or the first two over several connections."""
+        flow = Flow(connect(address)) if at_once == 1 else Flows(open_bulk(address, way, at_once, MANY))
+        flow.move(way, warm)
+        before, meter = flow.count(), Meter(pid)
+        flow.move(way, seconds)
+        while flow.count() == before:
+            flow.move(way, A_LITTLE)
+        return {"bytes": flow.count() - before, **meter.read()}
 
     def do_ping_pong(self, address: str, warm: float, seconds: float, pid: int) -> dict[str, Any]:
         """An octet there and back, again and again; `p50` and `p99` in seconds."""
@@ -107,9 +109,7 @@ class Peer:
     def do_busy(self, address: str, way: str, beside: int, warm: float, seconds: float, pid: int) -> dict[str, Any]:
         """The same while `beside` bulk flows go `out` from here or `in` to here. One loop, so that it is not the
         scheduler of this machine who says when the octet's turn has come."""
-        bulk = [Flow(connect(address)) for _ in range(beside)]
-        for flow in bulk:
-            flow.sock.sendall(b"out" if way == "out" else b"in")
+        bulk = open_bulk(address, way, beside)
         sock = connect(address)
         busy_ping_pong(sock, bulk, way, warm)
         before, meter = sum(flow.count() for flow in bulk), Meter(pid)
@@ -208,11 +208,11 @@ class Peer:
 class Flow:
     """Bulk over one connection."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, little: int = LITTLE) -> None:
         self.sock = sock
         self.received = 0
         self._block = bytes(BLOCK)
-        self._little = self._block[:LITTLE]
+        self._little = self._block[:little]
         self._room = bytearray(BLOCK)
 
     def count(self) -> int:
@@ -229,7 +229,7 @@ class Flow:
         """What one call takes, of a socket that does not block."""
         if way == "out":
             return self.sock.send(self._little)
-        size = self.sock.recv_into(self._room, LITTLE)
+        size = self.sock.recv_into(self._room, len(self._little))
         self.received += size
         return size
 
@@ -260,6 +260,39 @@ class Flow:
                 if events & select.POLLOUT:
                     self.sock.send(self._block)
         self.sock.settimeout(PATIENCE)
+
+
+class Flows:
+    """Bulk over several connections, in one loop, as `iperf3 -P` has it."""
+
+    def __init__(self, flows: list[Flow]) -> None:
+        self._flows = {flow.sock.fileno(): flow for flow in flows}
+
+    def count(self) -> int:
+        """Octets read, and those acknowledged."""
+        return sum(flow.count() for flow in self._flows.values())
+
+    def move(self, way: str, seconds: float) -> None:
+        """All that are ready, in turn."""
+        end = time.monotonic() + seconds
+        poller = select.poll()
+        for fd in self._flows:
+            poller.register(fd, select.POLLOUT if way == "out" else select.POLLIN)
+        while time.monotonic() < end:
+            for fd, _ in poller.poll(1000 * PATIENCE) or [(-1, 0)]:
+                if fd < 0:
+                    raise TimeoutError("timed out")
+                with suppress(BlockingIOError):
+                    self._flows[fd].move_a_little(way)
+
+
+def open_bulk(address: str, way: str, number: int, little: int = LITTLE) -> list[Flow]:
+    """So many connections to the service `mixed`, which are told that they are for bulk; none of them blocks."""
+    bulk = [Flow(connect(address), little) for _ in range(number)]
+    for flow in bulk:
+        flow.sock.sendall(b"out" if way == "out" else b"in")
+        flow.sock.setblocking(False)
+    return bulk
 
 
 def connect(address: str) -> socket.socket:
@@ -299,7 +332,6 @@ def busy_ping_pong(sock: socket.socket, bulk: list[Flow], way: str, seconds: flo
     poller = select.poll()
     poller.register(sock, select.POLLIN)
     for flow in bulk:
-        flow.sock.setblocking(False)
         poller.register(flow.sock, select.POLLOUT if way == "out" else select.POLLIN)
     end = time.monotonic_ns() + int(seconds * 1e9)
     sent = time.monotonic_ns()

@@ -76,6 +76,8 @@ LOADS = {
     "recv": Load("sink", "bulk", arguments={"way": "out"}),
     "send": Load("source", "bulk", arguments={"way": "in"}),
     "bidirectional": Load("both", "bulk", arguments={"way": "both"}),
+    "recv-8": Load("mixed", "bulk", arguments={"way": "out", "at_once": 8}),
+    "send-8": Load("mixed", "bulk", arguments={"way": "in", "at_once": 8}),
     "recv-plain": Load("sink", "bulk", "plain", {"way": "out"}),
     "send-plain": Load("source", "bulk", "plain", {"way": "in"}),
     "latency": Load("echo", "ping_pong"),
