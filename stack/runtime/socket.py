@@ -239,10 +239,11 @@ class Socket:
         self._driver.settle(self._driver.now())
 
     def wake(self) -> bool:
-        """For the driver: the connection or the listener has changed. Whether somebody receives now."""
+        """For the driver: the connection or the listener has changed. Whether somebody has something to receive."""
         bits = self.core.poll()
-        if self._receiving.waiting and bits & FOR_READING:
+        receives = self._receiving.held and bool(bits & FOR_READING)
+        if receives and self._receiving.waiting:
             self._receiving.wake()
         if self._sending.waiting and bits & FOR_WRITING:
             self._sending.wake()
-        return self._receiving.held
+        return receives

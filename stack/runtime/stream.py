@@ -393,10 +393,11 @@ class TcpStream(trio.abc.HalfCloseableStream):
     # For the driver.
 
     def wake(self) -> bool:
-        """The connection has changed: let those go on who waited for that. Whether somebody receives now, and may
-        answer."""
+        """The connection has changed: let those go on who waited for that. Whether somebody has something to receive,
+        and may answer."""
         conn = self._conn
-        if self._receiving.waiting and (conn.has_text(self._limit) or conn.at_eof or conn.finished):
+        receives = self._receiving.held and (conn.has_text(self._limit) or conn.at_eof or conn.finished)
+        if receives and self._receiving.waiting:
             self._receiving.wake()
         if self._urgent is not None and self._urgent.waiting and self._may_tell_urgent():
             self._urgent.wake()
@@ -406,7 +407,7 @@ class TcpStream(trio.abc.HalfCloseableStream):
             self._closing.wake()
         if self._sending.waiting and self._has_room():
             self._sending.wake()
-        return self._receiving.held
+        return receives
 
     def _broken(self) -> trio.BrokenResourceError:
         """What to raise for a connection that is over."""

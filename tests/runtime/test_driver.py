@@ -93,9 +93,11 @@ async def test_an_answer_takes_the_acknowledgment_with_it(autojump_clock):
 
 async def test_a_task_that_receives_may_answer_whether_it_waits_or_not(autojump_clock):
     async with pair() as hosts:
-        _, server = await hosts.connect()
-        assert not server.wake()
+        client, server = await hosts.connect()
         with server._receiving:
+            assert not server.wake()
+            await client.send_all(b"x")
+            await wait_all_tasks_blocked()
             assert server.wake()
         assert not server.wake()
 

@@ -195,6 +195,7 @@ async def test_half_close_works_in_both_directions(autojump_clock):
         await server.send_all(b"still here")
         await server.aclose()
         assert await read_all(client) == b"still here"
+        await wait_all_tasks_blocked()
         assert client.state is State.TIME_WAIT
         assert server.state is State.CLOSED
 
