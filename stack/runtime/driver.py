@@ -119,6 +119,7 @@ class Driver:
                 may_answer = True
         return may_answer
 
+    @trio.lowlevel.enable_ki_protection
     def _look_ahead(self) -> None:
         """Set the alarm, and tell who waits for the host to come to an end."""
         due = self.host.next_timeout()
