@@ -110,6 +110,11 @@ class Driver:
         self._wake_tasks()
         self._look_ahead()
 
+    def send_put_off(self, now: Time) -> None:
+        """To be called before a reset, and by who may block the process next: what arrived is acknowledged first."""
+        if self._turns:
+            self.settle(now)
+
     def _wake_tasks(self) -> bool:
         """Let those go on whose connections have changed; whether one of them receives, and may answer."""
         woken: list[Any] = self.host.take_woken()
@@ -149,6 +154,7 @@ class Driver:
         if not self.closed:
             now = self.now()
             try:
+                self.send_put_off(now)
                 self.host.shut_down(now)
                 self._flush_all(now)
             except Exception:

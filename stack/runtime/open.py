@@ -294,6 +294,7 @@ class OpenHost:
             rest = memoryview(early_data)[conn.write(early_data) :]
             self._driver.settle(now)
             await stream.wait_connected()
+            self._driver.send_put_off(self._driver.now())  # the handshake's last segment: the next call may block
             if rest:
                 await stream.send_all(rest)
         except BaseException:

@@ -351,8 +351,10 @@ class TcpStream(trio.abc.HalfCloseableStream):
     def close(self) -> None:
         """As `aclose`, in the background in every case; for who can't wait, or has no need to."""
         if not self._closed:
-            self._let_go()
             now = self._driver.now()
+            if self._conn.options.linger == 0 or self._conn.readable:
+                self._driver.send_put_off(now)  # a reset follows
+            self._let_go()
             self._conn.close(now)
             self._driver.touch(self._conn, now)
 
@@ -368,14 +370,16 @@ class TcpStream(trio.abc.HalfCloseableStream):
                 await self._closing.wait()
         finally:
             conn.owner = self._closing = None
-        if conn.error is not None:
+        if conn.error is not None and conn.unacknowledged:  # what ends it after that is not our business any more
             raise self._broken()
 
     def abort(self) -> None:
         """Reset the connection at once; what was queued and not sent is lost. Also after `aclose`."""
+        now = self._driver.now()
+        self._driver.send_put_off(now)
         self._let_go()
         self._conn.abort()
-        self._driver.touch(self._conn, self._driver.now())
+        self._driver.touch(self._conn, now)
         if self._closing is not None:
             self._closing.wake()
 

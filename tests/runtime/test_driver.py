@@ -11,10 +11,15 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from stack.link.memory import memory_links
 from stack.runtime import driver as driver_module
+from stack.runtime.open import open_host
+from stack.runtime.stream import TcpStream
+from stack.tcp.config import TcpOptions
 from stack.tcp.state import State
 from stack.wire.packet import Packet
-from tests.runtime.hosts import SERVER, pair, read_exactly, until
+from stack.wire.segment import RST
+from tests.runtime.hosts import CLIENT, SERVER, pair, read_all, read_exactly, segment, until
 
 
 async def test_a_link_that_blocks_keeps_its_packet_and_the_order(autojump_clock):
@@ -121,6 +126,69 @@ async def test_the_handshake_waits_for_nobody(autojump_clock):
         await hosts.client.open_tcp_stream(SERVER, 80)
         assert len(hosts.client_wire.sent) == 2
         await listener.accept()
+
+
+async def test_the_handshake_waits_for_no_other_connection(autojump_clock):
+    """The batch with the SYN-ACK has something for a reader, too, whose turn comes later or earlier."""
+    async with pair() as hosts:
+        bystander, other_end = await hosts.connect()
+        [listener] = await hosts.server.open_tcp_listeners(81)
+        really_read = hosts.client_wire.read_batch
+
+        async def connect() -> None:
+            stream = await hosts.client.open_tcp_stream(SERVER, 81)
+            sent = [segment(packet) for packet in hosts.client_wire.sent]
+            assert sum(each.src_port == stream.local_address[1] for each in sent) == 2
+            await stream.aclose()
+
+        for _ in range(20):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(bystander.receive_some)
+                await wait_all_tasks_blocked()
+                hosts.client_wire.read_batch = lambda limit: []
+                nursery.start_soon(connect)
+                for _ in range(10):
+                    await trio.lowlevel.checkpoint()
+                await other_end.send_all(b"x")
+                hosts.client_wire.read_batch = really_read
+            await (await listener.accept()).aclose()
+
+
+@pytest.mark.parametrize("end", [TcpStream.abort, TcpStream.close])
+async def test_what_was_read_is_acknowledged_before_a_reset(autojump_clock, end):
+    async with pair() as hosts, trio.open_nursery() as nursery:
+        client, server = await hosts.connect(linger=5.0)
+
+        async def read_and_reset() -> None:
+            if end is TcpStream.abort:
+                await read_all(server)
+            else:
+                await server.receive_some(1)  # what is unread makes it a reset
+            end(server)
+
+        nursery.start_soon(read_and_reset)
+        await wait_all_tasks_blocked()
+        sent = len(hosts.server_wire.sent)
+        await client.send_last(b"hello")
+        await client.aclose()  # waits until all is acknowledged, and is content with that
+        assert [segment(packet).flags & RST for packet in hosts.server_wire.sent[sent:]] == [0, RST]
+
+
+async def test_leaving_the_host_acknowledges_what_was_read(autojump_clock):
+    left, right = memory_links(1500, 1000)
+    async with open_host(left, addresses=[CLIENT + "/24"]) as host, trio.open_nursery() as nursery:
+
+        async def serve(task_status: trio.TaskStatus[None]) -> None:
+            async with open_host(right, addresses=[SERVER + "/24"]) as server:
+                [listener] = await server.open_tcp_listeners(80)
+                task_status.started()
+                assert await read_all(await listener.accept()) == b"hello"
+
+        await nursery.start(serve)
+        stream = await host.open_tcp_stream(SERVER, 80, options=TcpOptions(linger=5.0))
+        await wait_all_tasks_blocked()
+        await stream.send_all(b"hello")
+        await stream.aclose()
 
 
 async def test_nothing_is_put_off_for_long_while_every_batch_wakes_somebody(autojump_clock, monkeypatch):
