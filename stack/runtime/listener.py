@@ -40,16 +40,16 @@ class TcpListener(trio.abc.Listener[TcpStream]):
         """The next connection, as soon as there is one. When cancelled, it stays for the next call."""
         with self._accepting:
             await trio.lowlevel.checkpoint_if_cancelled()
-            stream = self.accept_nowait()
+            stream = self._next()
             if stream is not None:
                 await trio.lowlevel.cancel_shielded_checkpoint()
             while stream is None:
                 self._driver.check_open()
                 await self._accepting.wait()
-                stream = self.accept_nowait()
+                stream = self._next()
             return stream
 
-    def accept_nowait(self) -> TcpStream | None:
+    def _next(self) -> TcpStream | None:
         """The next connection, None if there is none yet."""
         if self._closed:
             raise trio.ClosedResourceError("this listener was closed")

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from stack.tcp.config import TcpOptions
 from stack.tcp.receiver import MAX_DUPLICATE_ACKS, QUICK_ACKS, Receiver
-from stack.wire.units import MS, SECOND
+from stack.wire.units import MS, SECOND, Time
 
 MSS = 1000
 RTT = 10 * MS
@@ -161,6 +161,14 @@ def test_one_update_satisfies(window: int, shift: int) -> None:
 # Right-sizing.
 
 
+def fill(rcv: Receiver, seq: int, now: Time) -> int:
+    """The peer uses its window, in full segments from `seq` on; where the next one begins."""
+    while rcv.wnd >= MSS:
+        text(rcv, seq, MSS, now)
+        seq += MSS
+    return seq
+
+
 def transfer(rcv: Receiver, total: int, *, read: bool) -> None:
     """A sender that fills the window each round trip, as slow start soon does."""
     now = RTT
@@ -225,9 +233,7 @@ def test_a_reader_that_seldom_comes_and_takes_all_gets_a_larger_buffer() -> None
     rcv = receiver(window=64 << 10, limit=6 << 20, shift=7)
     now, seq = RTT, 1
     for _ in range(20):
-        while rcv.wnd >= MSS:
-            text(rcv, seq, MSS, now)
-            seq += MSS
+        seq = fill(rcv, seq, now)
         now += 20 * RTT
         rcv.read(1 << 30, now, RTT)
         rcv.offer()
@@ -240,9 +246,7 @@ def test_buffer_does_not_grow_for_a_reader_that_lags(reads: int, grows: bool) ->
     rcv = receiver(window=64 << 10, limit=6 << 20, shift=7)
     now, seq = RTT, 1
     for _ in range(100):
-        while rcv.wnd >= MSS:
-            text(rcv, seq, MSS, now)
-            seq += MSS
+        seq = fill(rcv, seq, now)
         rcv.read(reads, now, RTT)
         while grows and rcv.buffered:
             rcv.read(reads, now, RTT)
